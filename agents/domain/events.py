@@ -1,0 +1,151 @@
+"""The session's history: one append-only list of typed events. Everything else is a fold over it.
+
+`type` is the event's public name on the wire. A store gives each event its sequence number, time and hash.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from agents.domain.words import ActionRecord, Handoff, Locale, Offer, Plan, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    session_id: str
+    pack: str
+    customer_id: str
+    locale: Locale
+    context: Mapping[str, Any] = field(default_factory=dict)
+    type: Literal["session.started"] = "session.started"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    turn_id: str
+    text: str
+    locale: Locale
+    idempotency_key: str | None = None
+    type: Literal["turn.started"] = "turn.started"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    turn_id: str
+    plan: Plan
+    exemplars: tuple[str, ...]  # texts of the exemplars the planner saw
+    clause_ids: tuple[str, ...]  # clauses retrieved
+    elapsed_s: float
+    type: Literal["plan"] = "plan"
+
+
+@dataclass(frozen=True, slots=True)
+class FactsGathered:
+    """`facts` holds what was read this turn; `failed` maps a tool's name to why it gave nothing."""
+
+    turn_id: str
+    facts: Mapping[str, Mapping[str, Any]]
+    failed: Mapping[str, str]
+    elapsed_s: float
+    type: Literal["facts"] = "facts"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Every verdict of this turn and the ids of the offers that are legal now."""
+
+    turn_id: str
+    verdicts: tuple[Verdict, ...]
+    offer_ids: tuple[str, ...]
+    elapsed_s: float
+    type: Literal["verdicts"] = "verdicts"
+
+
+@dataclass(frozen=True, slots=True)
+class OfferMade:
+    turn_id: str
+    offer: Offer
+    type: Literal["offer"] = "offer"
+
+
+@dataclass(frozen=True, slots=True)
+class OfferClosed:
+    turn_id: str
+    offer_id: str
+    how: Literal["accepted", "rejected", "replaced"]
+    type: Literal["offer.closed"] = "offer.closed"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionTaken:
+    turn_id: str
+    record: ActionRecord
+    elapsed_s: float
+    type: Literal["action"] = "action"
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffRaised:
+    turn_id: str
+    handoff: Handoff
+    type: Literal["handoff"] = "handoff"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySentence:
+    """A verified sentence. `source`: the model's own, or the clause/pack wording that replaced or completed it."""
+
+    turn_id: str
+    index: int
+    text: str
+    source: Literal["model", "pack"]
+    type: Literal["reply.sentence"] = "reply.sentence"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDone:
+    """`timings` in seconds since the turn started, by stage; `usage` counts llm_calls, prompt_tokens, completion_tokens."""
+
+    turn_id: str
+    text: str
+    usage: Mapping[str, int]
+    timings: Mapping[str, float]
+    clause_ids: tuple[str, ...]
+    type: Literal["turn.done"] = "turn.done"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFailed:
+    """The turn ended without a reply of its own; `error` is a stable error type, `message` is for the customer."""
+
+    turn_id: str
+    error: str
+    message: str
+    type: Literal["error"] = "error"
+
+
+type Event = (
+    SessionStarted
+    | TurnStarted
+    | Planned
+    | FactsGathered
+    | Judged
+    | OfferMade
+    | OfferClosed
+    | ActionTaken
+    | HandoffRaised
+    | ReplySentence
+    | TurnDone
+    | TurnFailed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event with its place. `seq` counts from 1 in its session; `hash` chains it to the one before."""
+
+    seq: int
+    at: datetime
+    event: Event
+    hash: str

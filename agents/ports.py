@@ -1,0 +1,183 @@
+"""What `agents` needs from the outside, as small Protocols. Concrete objects are built in `serving/wiring.py` alone."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from agents.domain.events import Event, StoredEvent
+from agents.domain.words import ActionRecord, Exemplar, Locale, Proposal, ToolSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What an output must look like. `kind` "regex": `spec` is the pattern; "json": a JSON Schema as canonical JSON text;
+    "choice": a JSON array of strings. `name` is set when the structure is known at deploy time and compiled ahead."""
+
+    kind: Literal["regex", "json", "choice"]
+    spec: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One generation. `logprobs` asks for the top log-probabilities (natural log) of each output token, allowed tokens only.
+    `session_id` is for cache affinity."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    structure: Structure | None = None
+    temperature: float = 0.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    deadline_s: float = 30.0
+    logprobs: int = 0
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResult:
+    """`token_logprobs` is one mapping per output token: token text -> log-probability. Times in seconds.
+    `grammar_s` is the time this request waited for its grammar."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    first_token_s: float = 0.0
+    total_s: float = 0.0
+    grammar_s: float = 0.0
+    token_logprobs: tuple[Mapping[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChunk:
+    """A piece of a stream; the last one carries `result` (and may carry no text)."""
+
+    text: str
+    result: ModelResult | None = None
+
+
+class Model(Protocol):
+    """A language model. Raises `ModelFailure` errors; never returns an empty, truncated or invalid structured output.
+    Closing the stream's iterator cancels the request in the engine."""
+
+    async def generate(self, request: ModelRequest) -> ModelResult: ...
+
+    def stream(self, request: ModelRequest) -> AsyncIterator[ModelChunk]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredExemplar:
+    exemplar: Exemplar
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredClause:
+    clause_id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """What retrieval found for a message. `scenarios` and `acts` are calibrated probabilities over every label, sum 1."""
+
+    exemplars: tuple[ScoredExemplar, ...]
+    clauses: tuple[ScoredClause, ...]
+    scenarios: Mapping[str, float]
+    acts: Mapping[str, float]
+
+
+class Retriever(Protocol):
+    """Finds the nearest exemplars and clauses (vector and lexical, one fused ranking) for one message. CPU-bound, fast."""
+
+    def retrieve(self, text: str, locale: Locale, *, exemplars: int = 8, clauses: int = 6) -> Retrieved: ...
+
+
+class Store(Protocol):
+    """Sessions, events, leases and the ledger's records, durable and shared by all replicas."""
+
+    async def append(self, session_id: str, events: Sequence[Event], *, expected_seq: int) -> tuple[StoredEvent, ...]:
+        """Append atomically after `expected_seq` (0 for a new session). Raises TurnInProgress if another writer was first."""
+        ...
+
+    async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
+        """Events in order. Raises NotFound for an unknown session."""
+        ...
+
+    async def acquire_lease(self, session_id: str, holder: str, *, ttl_s: float) -> bool:
+        """Take the session for one turn; False when another holder has it and it has not expired."""
+        ...
+
+    async def release_lease(self, session_id: str, holder: str) -> None: ...
+
+    async def turn_by_key(self, session_id: str, idempotency_key: str) -> str | None:
+        """The turn id an idempotency key already started, if any."""
+        ...
+
+    async def intend(self, record: ActionRecord) -> ActionRecord:
+        """Write the intent unless `record.key` is there; return what is stored now (the caller compares `status`)."""
+        ...
+
+    async def settle(self, record: ActionRecord) -> None:
+        """Overwrite the status and result of `record.key`."""
+        ...
+
+    async def actions(self, customer_id: str, *, since: datetime) -> tuple[ActionRecord, ...]:
+        """A customer's ledger lines from `since` on, intended, done and unknown ones (they all count against caps)."""
+        ...
+
+    async def unsettled(self) -> tuple[ActionRecord, ...]:
+        """Ledger lines left intended or unknown, oldest first: what recovery reconciles."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """Who calls, when, and with which idempotency key (writes only). The customer is the session's authenticated one:
+    a tool never learns it from text."""
+
+    customer_id: str
+    now: datetime
+    key: str | None = None
+
+
+class BackOffice(Protocol):
+    """The business's own systems, behind the pack's tools."""
+
+    def specs(self) -> Sequence[ToolSpec]: ...
+
+    async def call(self, tool: str, args: Mapping[str, Any], call: ToolCall) -> Mapping[str, Any]:
+        """Run a tool. A read returns the fields of the fact it provides; a write its receipt.
+        Raises ToolRefused, ToolFailed, ToolUnknown; BadInput when the arguments do not match the tool's schema."""
+        ...
+
+    async def outcome(self, proposal: Proposal, call: ToolCall) -> Mapping[str, Any] | None:
+        """The receipt of a write already done under `call.key`, None if it certainly was not done."""
+        ...
+
+
+class Clock(Protocol):
+    """`now` is aware, UTC. `monotonic` in seconds, for durations."""
+
+    def now(self) -> datetime: ...
+
+    def monotonic(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a turn spent on the model."""
+
+    llm_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    timings: Mapping[str, float] = field(default_factory=dict)
