@@ -125,7 +125,7 @@ class TurnFailed:
     type: Literal["error"] = "error"
 
 
-type Event = (
+Event = (
     SessionStarted
     | TurnStarted
     | Planned

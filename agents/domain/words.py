@@ -11,9 +11,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-type Locale = str  # "en", "zh"
-type Texts = Mapping[Locale, str]  # one prose text per locale
-type Facts = Mapping[str, Mapping[str, Any]]  # fact name -> its fields, JSON values only: {"order": {"id": "KW-1042"}}
+Locale = str  # "en", "zh"
+Texts = Mapping[Locale, str]  # one prose text per locale
+Facts = Mapping[str, Mapping[str, Any]]  # fact name -> its fields, JSON values only: {"order": {"id": "KW-1042"}}
 
 
 class Effect(StrEnum):
