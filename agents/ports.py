@@ -1,6 +1,6 @@
 """What `agents` needs from the outside, as small Protocols. Concrete objects are built in `serving/wiring.py` alone."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -67,11 +67,11 @@ class ModelChunk:
 
 class Model(Protocol):
     """A language model. Raises `ModelFailure` errors; never returns an empty, truncated or invalid structured output.
-    Closing the stream's iterator cancels the request in the engine."""
+    Closing the stream cancels the request in the engine."""
 
     async def generate(self, request: ModelRequest) -> ModelResult: ...
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ModelChunk]: ...
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelChunk, None]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,167 @@
+"""What to say and do, once the plan and the facts are there: policy, negotiation and ledger in one place, no model's word.
+
+The result is a list of events to append and the points the reply must say.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from uuid import uuid4
+
+from agents.domain.events import ActionTaken, Event, HandoffRaised, Judged, OfferClosed, OfferMade
+from agents.domain.pack import Pack
+from agents.domain.session import SessionState
+from agents.domain.words import Act, ActionStatus, Facts, Handoff, Offer, Plan, Ruling
+from agents.ledger.ledger import Ledger
+from agents.negotiation.offers import Table, choose, lay_table
+from agents.planning.planner import Planned
+from agents.policy.engine import PolicyEngine
+from agents.ports import Clock, Model, Store
+from agents.prefix import system_message
+from agents.reflection.check import should_clarify
+from agents.reply.points import Points
+from agents.tools.decode import decode_call
+from agents.tools.gather import REFUSED, Gathered
+
+MIN_YES = 0.6  # probability of "accepts" below which a yes is asked for again before anything happens
+SPENT_WINDOW = timedelta(days=400)  # how far back caps may look
+LEGAL_TASK = "The customer said yes to the open offer."
+
+
+@dataclass
+class Decision:
+    """Grows while deciding: events in order, points to say, clause ids that bear them, LLM calls it took."""
+
+    events: list[Event] = field(default_factory=list)
+    points: list[str] = field(default_factory=list)
+    clause_ids: tuple[str, ...] = ()
+    calls: int = 0
+
+
+class Decider:
+    def __init__(self, pack: Pack, policy: PolicyEngine, ledger: Ledger, store: Store, clock: Clock, model: Model) -> None:
+        self._pack, self._policy, self._ledger = pack, policy, ledger
+        self._store, self._clock, self._model = store, clock, model
+
+    async def decide(self, turn_id: str, state: SessionState, planned: Planned, gathered: Gathered, points: Points) -> Decision:
+        """Decide one turn. `state` is the session including this turn's message, plan and facts."""
+        decision, plan = Decision(), planned.plan
+        offer = state.open_offer
+        if plan.act is Act.GREETS or plan.scenario == "small_talk":
+            decision.points += [points.text("greet")] if offer is None else points.offer(offer)
+        elif self._pack.scenarios[plan.scenario].handoff:
+            self._hand_off(decision, turn_id, state, points, "the customer asked for a person")
+        elif should_clarify(plan, state) or (offer is None and plan.act in (Act.ACCEPTS, Act.REJECTS, Act.COUNTERS)):
+            decision.points.append(points.text("clarify"))
+        elif plan.missing:
+            decision.points += [points.ask(slot) for slot in plan.missing[:1]]
+        elif gathered.failed:
+            self._unread(decision, turn_id, state, gathered, points)
+        elif offer is not None and plan.act is Act.ACCEPTS and plan.scenario == offer.scenario:
+            await self._accepted(decision, turn_id, state, planned, gathered.facts, points)
+        else:
+            await self._negotiate(decision, turn_id, state, plan, gathered.facts, points)
+        decision.points += [points.also(scenario) for scenario in plan.also[:2]]
+        return decision
+
+    async def _negotiate(
+        self, decision: Decision, turn_id: str, state: SessionState, plan: Plan, facts: Facts, points: Points
+    ) -> None:
+        table = await self._table(decision, turn_id, state, plan.scenario, facts)
+        offer = choose(state, table.offers, plan.act)
+        open_offer = state.open_offer
+        if open_offer is not None and (offer is None or offer.id != open_offer.id):
+            turned_down = plan.act in (Act.REJECTS, Act.COUNTERS) and open_offer.scenario == plan.scenario
+            decision.events.append(OfferClosed(turn_id, open_offer.id, "rejected" if turned_down else "replaced"))
+        if offer is not None:
+            if open_offer is None or offer.id != open_offer.id:
+                decision.events.append(OfferMade(turn_id, offer))
+            decision.points += points.offer(offer)
+            decision.clause_ids = offer.clause_ids
+        elif table.offers:  # everything legal was declined
+            decision.points.append(points.text("declined"))
+            self._hand_off(decision, turn_id, state, points, "the customer declined every offer the policy permits")
+        else:
+            self._nothing_to_offer(decision, turn_id, state, plan, table, facts, points)
+
+    def _nothing_to_offer(
+        self, decision: Decision, turn_id: str, state: SessionState, plan: Plan, table: Table, facts: Facts, points: Points
+    ) -> None:
+        told = points.tell(plan.scenario, facts)
+        denied = [verdict for verdict in table.verdicts if verdict.ruling is Ruling.DENY]
+        if denied:
+            decision.clause_ids = denied[0].clause_ids
+            decision.points += points.denied(table.verdicts)
+        if told is not None:
+            decision.points.append(told)
+        if not decision.points:  # facts the clauses need are not to be had
+            decision.points.append(points.text("unavailable"))
+            self._hand_off(decision, turn_id, state, points, "facts are missing")
+
+    async def _accepted(
+        self, decision: Decision, turn_id: str, state: SessionState, planned: Planned, facts: Facts, points: Points
+    ) -> None:
+        """The customer said yes to the open offer: judge it again on fresh facts, then let the ledger act once."""
+        offer = state.open_offer
+        assert offer is not None
+        if planned.acts.get(Act.ACCEPTS, 0.0) < MIN_YES:
+            decision.points += [points.text("unsure"), *points.offer(offer)]
+            return
+        now = self._clock.now()
+        spent = await self._store.actions(state.customer_id, since=now - SPENT_WINDOW)
+        verdict = self._policy.judge(offer.proposal, scenario=offer.scenario, facts=facts, confirmed=True, spent=spent, now=now)
+        decision.clause_ids = verdict.clause_ids
+        if verdict.ruling is not Ruling.ALLOW:
+            decision.events += [Judged(turn_id, (verdict,), (), 0.0), OfferClosed(turn_id, offer.id, "replaced")]
+            decision.points += points.denied((verdict,))
+            return
+        decision.events.append(Judged(turn_id, (verdict,), (offer.id,), 0.0))
+        call, calls = await decode_call(self._model, system_message(self._pack), LEGAL_TASK, (offer.proposal,))
+        decision.calls += calls
+        await self._execute(decision, turn_id, state, replace(offer, proposal=call), facts, points)
+
+    async def _execute(
+        self, decision: Decision, turn_id: str, state: SessionState, offer: Offer, facts: Facts, points: Points
+    ) -> None:
+        began = self._clock.monotonic()
+        record = await self._ledger.execute(offer, session_id=state.session_id, customer_id=state.customer_id)
+        decision.events += [
+            ActionTaken(turn_id, record, round(self._clock.monotonic() - began, 4)),
+            OfferClosed(turn_id, offer.id, "accepted"),
+        ]
+        if record.status is ActionStatus.DONE:
+            decision.points.append(points.done(offer, record, facts))
+            return
+        decision.points.append(points.text("pending" if record.status is ActionStatus.UNKNOWN else "failed"))
+        self._hand_off(decision, turn_id, state, points, f"{record.proposal.action} ended {record.status.value}")
+
+    async def _table(self, decision: Decision, turn_id: str, state: SessionState, scenario: str, facts: Facts) -> Table:
+        now, began = self._clock.now(), self._clock.monotonic()
+        spent = await self._store.actions(state.customer_id, since=now - SPENT_WINDOW)
+        table = lay_table(self._pack, self._policy, state, scenario, facts, spent, now)
+        elapsed = round(self._clock.monotonic() - began, 4)
+        if table.verdicts:
+            decision.events.append(Judged(turn_id, table.verdicts, tuple(offer.id for offer in table.offers), elapsed))
+        return table
+
+    def _unread(self, decision: Decision, turn_id: str, state: SessionState, gathered: Gathered, points: Points) -> None:
+        """A read was refused (not this customer's, or no such thing) or a system does not answer."""
+        if REFUSED in gathered.failed.values():
+            decision.points.append(points.text("not_found"))
+            return
+        decision.points.append(points.text("unavailable"))
+        self._hand_off(decision, turn_id, state, points, "a system does not answer: " + ", ".join(gathered.failed))
+
+    def _hand_off(self, decision: Decision, turn_id: str, state: SessionState, points: Points, reason: str) -> None:
+        """Promise a person, or repeat the promise that still stands."""
+        now = self._clock.now()
+        standing = next((handoff for handoff in state.handoffs if handoff.due_at > now), None)
+        handoff = standing or new_handoff(self._pack, state, self._clock, reason=reason)
+        if standing is None:
+            decision.events.append(HandoffRaised(turn_id, handoff))
+        decision.points.append(points.handoff(handoff))
+
+
+def new_handoff(pack: Pack, state: SessionState, clock: Clock, *, reason: str) -> Handoff:
+    """A promise of a person, due as the pack says."""
+    due_at = clock.now() + timedelta(minutes=pack.handoff_due_minutes)
+    return Handoff(f"ho_{uuid4().hex[:12]}", state.session_id, reason, pack.handoff_owner, due_at)

@@ -1,0 +1,144 @@
+"""The planning agent: names the scenario, the act, the risk, the slots and what is missing.
+
+Two witnesses speak: retrieval (calibrated label probabilities from the exemplars) and the model (probabilities of the tokens
+its grammar allows). Their weighted log-probabilities are added. When the model gives nothing usable, retrieval decides alone.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from agents.domain.errors import ModelFailure
+from agents.domain.pack import Pack
+from agents.domain.session import SessionState
+from agents.domain.words import Act, Plan, Slot
+from agents.planning.grounding import extract
+from agents.planning.prompt import plan_request
+from agents.ports import Model, ModelResult, Retrieved, Retriever
+
+ANSWERS = frozenset({Act.ACCEPTS, Act.REJECTS, Act.COUNTERS, Act.SUPPLIES})
+_SEGMENT = re.compile(r"[^.!?;。！？；\n]+")
+ALSO_PROBABILITY = 0.8  # a second request is noted only when its own sentence says so clearly
+MIN_SEGMENT_CHARS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """Weights of the model's log-probabilities against retrieval's (weight 1)."""
+
+    scenario: float = 0.25
+    act: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan with what led to it. `result` is None when the model was no help."""
+
+    plan: Plan
+    retrieved: Retrieved
+    result: ModelResult | None
+    scenarios: Mapping[str, float]
+    acts: Mapping[str, float]
+
+
+class Planner:
+    def __init__(self, pack: Pack, model: Model, retriever: Retriever, fusion: Fusion | None = None) -> None:
+        self._pack = pack
+        self._model = model
+        self._retriever = retriever
+        self._fusion = fusion or Fusion()
+
+    async def plan(self, state: SessionState, text: str, *, locale: str, deadline_s: float = 10.0) -> Planned:
+        """Plan for `text`, the message after `state`. Never raises ModelFailure: retrieval then decides alone."""
+        retrieved = self._retriever.retrieve(text, locale)
+        request = plan_request(self._pack, state, text, retrieved.exemplars, deadline_s=deadline_s)
+        try:
+            result = await self._model.generate(request)
+        except ModelFailure:
+            return self._decide(state, text, locale, retrieved, None)
+        return self._decide(state, text, locale, retrieved, result)
+
+    def _decide(self, state: SessionState, text: str, locale: str, retrieved: Retrieved, result: ModelResult | None) -> Planned:
+        codes = {scenario.id: scenario.code for scenario in self._pack.scenarios.values()}
+        scenarios, acts = dict(retrieved.scenarios), dict(retrieved.acts)
+        if result is not None:
+            code, _, act = result.text.partition(" ")
+            by_scenario = _opinion(result, 0, codes, said=code)
+            by_act = _opinion(result, 1, {act.value: act.value for act in Act}, said=act)
+            scenarios = fuse(scenarios, by_scenario, self._fusion.scenario)
+            acts = fuse(acts, by_act, self._fusion.act)
+        act_now = Act(max(acts, key=acts.__getitem__))
+        scenario = self._scenario(state, scenarios, act_now, acts[act_now.value], text)
+        slots, missing = self._slots(state, scenario, text)
+        source: Literal["model", "retrieval"] = "retrieval" if result is None else "model"
+        plan = Plan(
+            scenario=scenario,
+            also=self._also(text, locale, scenario),
+            act=act_now,
+            risk=self._pack.scenarios[scenario].risk,
+            slots=slots,
+            missing=missing,
+            confidence=round(scenarios[scenario], 4),
+            source=source,
+        )
+        return Planned(plan, retrieved, result, scenarios, acts)
+
+    def _scenario(self, state: SessionState, scenarios: Mapping[str, float], act: Act, certainty: float, text: str) -> str:
+        """An answer to the desk stays in its scenario, unless the message plainly opens another one."""
+        best = max(scenarios, key=scenarios.__getitem__)
+        if state.scenario is None or best == state.scenario:
+            return best
+        answers = act in ANSWERS or (act is Act.GREETS and state.open_offer is not None)
+        waiting = bool(extract(text, self._slots_of(state.scenario))) and len(text) < 40
+        if waiting or (answers and certainty >= scenarios[best] * 0.6):
+            return state.scenario
+        return best
+
+    def _slots_of(self, scenario: str) -> list[Slot]:
+        return [self._pack.slots[name] for name in self._pack.scenarios[scenario].slots]
+
+    def _slots(self, state: SessionState, scenario: str, text: str) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Values from this message, else from earlier ones; a slot named twice with different values is asked for."""
+        now = extract(text, self._slots_of(scenario))
+        filled = {name: values[0] for name, values in now.items() if len(values) == 1}
+        for name in self._pack.scenarios[scenario].slots:
+            if name not in now and name in state.slots:
+                filled[name] = state.slots[name]
+        missing = tuple(name for name in self._pack.scenarios[scenario].slots if name not in filled)
+        return filled, missing
+
+    def _also(self, text: str, locale: str, scenario: str) -> tuple[str, ...]:
+        """Further scenarios: sentences of the message that clearly ask for something else."""
+        segments = [segment.strip() for segment in _SEGMENT.findall(text)]
+        segments = [segment for segment in segments if len(segment) >= MIN_SEGMENT_CHARS][:6]
+        if len(segments) < 2:
+            return ()
+        found: dict[str, None] = {}
+        for segment in segments:
+            scenarios = self._retriever.retrieve(segment, locale, exemplars=1, clauses=0).scenarios
+            best = max(scenarios, key=scenarios.__getitem__)
+            if best != scenario and best != "small_talk" and scenarios[best] >= ALSO_PROBABILITY:
+                found[best] = None
+        return tuple(found)
+
+
+def fuse(prior: Mapping[str, float], opinion: Mapping[str, float], weight: float) -> dict[str, float]:
+    """Product of experts: prior x opinion^weight, normalised. Probabilities below 1e-4 count as 1e-4."""
+    raw = {label: math.log(max(p, 1e-4)) + weight * math.log(max(opinion.get(label, 0.0), 1e-4)) for label, p in prior.items()}
+    top = max(raw.values())
+    total = sum(math.exp(value - top) for value in raw.values())
+    return {label: math.exp(value - top) / total for label, value in raw.items()}
+
+
+def _opinion(result: ModelResult, position: int, labels: Mapping[str, str], *, said: str) -> dict[str, float]:
+    """Label -> probability, from the token at `position`; a token counts for every label whose word it begins."""
+    if len(result.token_logprobs) <= position:
+        return {label: 1.0 if word == said else 0.0 for label, word in labels.items()}
+    found = dict.fromkeys(labels, 0.0)
+    for token, logprob in result.token_logprobs[position].items():
+        begun = [label for label, word in labels.items() if token.strip() and word.startswith(token.strip())]
+        for label in begun:
+            found[label] += math.exp(logprob) / len(begun)
+    return found

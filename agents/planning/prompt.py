@@ -1,0 +1,65 @@
+"""The planning prompt: shared prefix, retrieved exemplars, the conversation's end, the message."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+
+from agents.domain.pack import Pack
+from agents.domain.session import SessionState
+from agents.domain.words import Act, Exemplar
+from agents.ports import Message, ModelRequest, ScoredExemplar, Structure
+from agents.prefix import system_message
+
+MAX_MESSAGE_CHARS = 600  # of a long message the planner reads the beginning and the end
+MAX_LINE_CHARS = 160
+TOP_LOGPROBS = 20
+
+
+def plan_structure(pack: Pack) -> Structure:
+    """The plan's language: a scenario letter and an act, two or three tokens. Known at deploy time."""
+    codes = "|".join(scenario.code for scenario in pack.scenarios.values())
+    acts = "|".join(act.value for act in Act)
+    return Structure("regex", f"({codes}) ({acts})", name="plan")
+
+
+def plan_request(
+    pack: Pack, state: SessionState, text: str, exemplars: Sequence[ScoredExemplar], *, deadline_s: float
+) -> ModelRequest:
+    """The request for one plan. `state` is the session before `text`."""
+    content = "\n".join(
+        [
+            "Label the customer's message: the letter of its scenario, then what the customer does "
+            "(asks, supplies a detail, accepts, rejects or counters an offer, greets).",
+            *(_example(pack, scored.exemplar, state) for scored in reversed(exemplars)),
+            *_situation(state),
+            f"{_quoted(text, MAX_MESSAGE_CHARS)} ->",
+        ]
+    )
+    return ModelRequest(
+        messages=(system_message(pack), Message("user", content)),
+        max_tokens=8,
+        structure=plan_structure(pack),
+        logprobs=TOP_LOGPROBS,
+        deadline_s=deadline_s,
+        session_id=state.session_id,
+    )
+
+
+def _example(pack: Pack, exemplar: Exemplar, state: SessionState) -> str:
+    scenario = exemplar.scenario or state.scenario or next(iter(pack.scenarios))
+    return f"{_quoted(exemplar.text, MAX_LINE_CHARS)} -> {pack.scenarios[scenario].code} {exemplar.act.value}"
+
+
+def _situation(state: SessionState) -> Iterable[str]:
+    desk = next((line.text for line in reversed(state.lines) if line.who == "desk"), None)
+    if desk is not None:
+        yield f"The desk said before: {_quoted(desk, MAX_LINE_CHARS)}"
+    if state.open_offer is not None:
+        yield "An offer is open and waits for a yes or no."
+
+
+def _quoted(text: str, limit: int) -> str:
+    flat = re.sub(r"\s+", " ", text).strip()
+    if len(flat) > limit:
+        flat = f"{flat[: limit * 2 // 3]} … {flat[-limit // 3 :]}"
+    return json.dumps(flat, ensure_ascii=False)

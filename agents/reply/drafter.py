@@ -1,0 +1,103 @@
+"""The reply agent: drafts from the points, verifies each sentence before it leaves; the points' own wording completes it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal
+
+from agents.domain.errors import ModelFailure
+from agents.domain.pack import Pack
+from agents.ports import Message, Model, ModelRequest, ModelResult
+from agents.prefix import system_message
+from agents.reply.sentences import SentenceSplitter
+from agents.reply.verifier import Evidence, covers, objection
+
+LANGUAGES = {"en": "English", "zh": "Simplified Chinese (简体中文)"}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStyle:
+    """How much the model writes. A small model says one sentence of understanding and the points' own wording follows;
+    a large one phrases the points too."""
+
+    max_sentences: int = 1
+    max_tokens: int = 36
+    max_customer_chars: int = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One verified sentence for the customer."""
+
+    text: str
+    source: Literal["model", "pack"]
+
+
+@dataclass
+class DraftReport:
+    """What drafting cost and what the verifier objected to."""
+
+    results: list[ModelResult]
+    calls: int
+    objections: list[str]
+
+
+class ReplyAgent:
+    def __init__(self, pack: Pack, model: Model, style: ReplyStyle | None = None) -> None:
+        self._pack = pack
+        self._model = model
+        self._style = style or ReplyStyle()
+
+    async def reply(
+        self, evidence: Evidence, report: DraftReport, *, session_id: str, deadline_s: float
+    ) -> AsyncGenerator[Said, None]:
+        """Verified sentences in order; every point is said, by the model or in its own wording. Never raises ModelFailure."""
+        spoken: list[str] = []
+        try:
+            async with asyncio.timeout(deadline_s):
+                async for sentence in self._draft(evidence, report, session_id, deadline_s):
+                    if (reason := objection(sentence, evidence)) is None:
+                        spoken.append(sentence)
+                        yield Said(sentence, "model")
+                    else:
+                        report.objections.append(f"{reason}: {sentence}")
+        except (ModelFailure, TimeoutError) as error:
+            report.objections.append(f"draft ended: {type(error).__name__}")
+        for point in evidence.points:
+            if not covers(spoken, point):
+                yield Said(point, "pack")
+
+    async def _draft(
+        self, evidence: Evidence, report: DraftReport, session_id: str, deadline_s: float
+    ) -> AsyncGenerator[str, None]:
+        splitter, count = SentenceSplitter(), 0
+        report.calls += 1
+        async with aclosing(self._model.stream(self._request(evidence, session_id, deadline_s))) as chunks:
+            async for chunk in chunks:
+                if chunk.result is not None:
+                    report.results.append(chunk.result)
+                for sentence in splitter.feed(chunk.text):
+                    count += 1
+                    yield sentence
+                    if count >= self._style.max_sentences:
+                        return
+        if report.results and report.results[-1].finish_reason == "stop" and splitter.rest.strip():
+            yield splitter.rest.strip()
+
+    def _request(self, evidence: Evidence, session_id: str, deadline_s: float) -> ModelRequest:
+        style, language = self._style, LANGUAGES.get(evidence.locale, evidence.locale)
+        task = (
+            f"Write one short sentence in {language} that shows the customer you understood, and nothing else: no promise, "
+            "no number, no question."
+            if style.max_sentences == 1
+            else f"Answer the customer in {language} in at most {style.max_sentences} sentences. First show that you "
+            "understood; then say exactly what these points say and nothing beyond:\n" + "\n".join(evidence.points)
+        )
+        customer = evidence.customer_text[: style.max_customer_chars]
+        return ModelRequest(
+            messages=(system_message(self._pack), Message("user", f"{task}\nThe customer wrote: {customer}")),
+            max_tokens=style.max_tokens,
+            deadline_s=deadline_s,
+            session_id=session_id,
+        )

@@ -1,0 +1,104 @@
+"""The verifier: may this sentence reach the customer? Either it only shows understanding, or one point bears every word of it.
+
+It trusts nothing a model wrote. A sentence that commits the desk to anything (a deed, a possibility, a time, an amount) must
+say no more than one of the points the policy and the ledger allowed; anything else must be plain courtesy.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agents.domain.words import Locale
+from agents.reply import lexicon
+
+MAX_SENTENCE_CHARS = 320
+MIN_OVERLAP = 0.6  # of the sentence's words that must stand in the point that bears it
+_WORD = re.compile(r"[a-z]{3,}|[\u4e00-\u9fff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a sentence may rest on: the turn's points (true, complete sentences) and the customer's own words."""
+
+    locale: Locale
+    points: tuple[str, ...]
+    customer_text: str
+
+
+def objection(sentence: str, evidence: Evidence) -> str | None:
+    """Why `sentence` must not be said, or None. The first reason found."""
+    text = unicodedata.normalize("NFKC", sentence).strip()
+    if not text or len(text) > MAX_SENTENCE_CHARS:
+        return "empty or too long"
+    if reason := _wrong_language(text, evidence.locale):
+        return reason
+    if found := lexicon.META.search(text):
+        return f"talks about its task or as the customer: {found.group()!r}"
+    everything = unicodedata.normalize("NFKC", "\n".join((*evidence.points, evidence.customer_text)))
+    said = unicodedata.normalize("NFKC", "\n".join(evidence.points))
+    for what, pattern, source in (
+        ("an id", lexicon.IDENTIFIER, everything),
+        ("a number", lexicon.NUMBER, everything),
+        ("a written number", lexicon.WRITTEN_NUMBER, said),
+        ("a time", lexicon.TIMES, said),
+        ("a citation", lexicon.CITATION, said),
+        ("a name", lexicon.CAPITALISED, everything),
+        ("a title", lexicon.TITLED, everything),
+    ):
+        if missing := _missing(text, pattern, source):
+            return f"{what} that stands nowhere: {missing!r}"
+    if _commits(text, evidence.customer_text):
+        if any(_bears(point, text) for point in evidence.points):
+            return None
+        return "a commitment no point bears"
+    return (
+        None if lexicon.OPENERS.match(text) or any(_bears(point, text) for point in evidence.points) else "not plain courtesy"
+    )
+
+
+def covers(sentences: Sequence[str], point: str) -> bool:
+    """True when one of `sentences` says all that `point` says, so that it need not be said again."""
+    return any(_bears(point, sentence) and _bears(sentence, point) for sentence in sentences)
+
+
+def _wrong_language(text: str, locale: Locale) -> str | None:
+    chinese, words = len(lexicon.CHINESE.findall(text)), len(lexicon.LATIN_WORD.findall(text))
+    if locale == "zh" and (chinese < 2 or words > chinese):
+        return "not in Chinese"
+    if locale == "en" and (chinese or not words):
+        return "not in English"
+    return None
+
+
+def _missing(text: str, pattern: re.Pattern[str], source: str) -> str | None:
+    known = {match.group().lower() for match in pattern.finditer(source)}
+    return next((m.group() for m in pattern.finditer(text) if m.group().lower() not in known), None)
+
+
+def _commits(text: str, customer_text: str) -> bool:
+    """A binding word, or a matter of policy the customer did not bring up."""
+    if lexicon.COMMITS.search(text.lower()):
+        return True
+    brought_up = _concepts(customer_text)
+    return bool(_concepts(text) - brought_up) or bool(lexicon.NUMBER.search(text) and not lexicon.IDENTIFIER.search(text))
+
+
+def _concepts(text: str) -> frozenset[str]:
+    lowered = text.lower()
+    return frozenset(name for name, pattern in lexicon.CONCEPTS.items() if pattern.search(lowered))
+
+
+def _bears(point: str, sentence: str) -> bool:
+    """True when `sentence` claims nothing that `point` does not: concepts, numbers, polarity, completion, and most words."""
+    point, sentence = unicodedata.normalize("NFKC", point).lower(), unicodedata.normalize("NFKC", sentence).lower()
+    if not _concepts(sentence) <= _concepts(point):
+        return False
+    if not {m.group() for m in lexicon.NUMBER.finditer(sentence)} <= {m.group() for m in lexicon.NUMBER.finditer(point)}:
+        return False
+    if bool(lexicon.NEGATION.search(sentence)) != bool(lexicon.NEGATION.search(point)):
+        return False
+    if lexicon.COMPLETED.search(sentence) and not lexicon.COMPLETED.search(point):
+        return False
+    words, borne = set(_WORD.findall(sentence)), set(_WORD.findall(point))
+    return bool(words) and len(words & borne) / len(words) >= MIN_OVERLAP
