@@ -4,6 +4,7 @@ Two witnesses speak: retrieval (calibrated label probabilities from the exemplar
 its grammar allows). Their weighted log-probabilities are added. When the model gives nothing usable, retrieval decides alone.
 """
 
+import asyncio
 import math
 import re
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ ANSWERS = frozenset({Act.ACCEPTS, Act.REJECTS, Act.COUNTERS, Act.SUPPLIES})
 _SEGMENT = re.compile(r"[^.!?;。！？；\n]+")
 ALSO_PROBABILITY = 0.8  # a second request is noted only when its own sentence says so clearly
 MIN_SEGMENT_CHARS = 6
+MAX_SEGMENTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +54,17 @@ class Planner:
 
     async def plan(self, state: SessionState, text: str, *, locale: str, deadline_s: float = 10.0) -> Planned:
         """Plan for `text`, the message after `state`. Never raises ModelFailure: retrieval then decides alone."""
-        retrieved = self._retriever.retrieve(text, locale)
+        retrieved, further = await asyncio.to_thread(self._recall, text, locale)
         request = plan_request(self._pack, state, text, retrieved.exemplars, deadline_s=deadline_s)
         try:
             result = await self._model.generate(request)
         except ModelFailure:
-            return self._decide(state, text, locale, retrieved, None)
-        return self._decide(state, text, locale, retrieved, result)
+            return self._decide(state, text, retrieved, further, None)
+        return self._decide(state, text, retrieved, further, result)
 
-    def _decide(self, state: SessionState, text: str, locale: str, retrieved: Retrieved, result: ModelResult | None) -> Planned:
+    def _decide(
+        self, state: SessionState, text: str, retrieved: Retrieved, further: tuple[str, ...], result: ModelResult | None
+    ) -> Planned:
         codes = {scenario.id: scenario.code for scenario in self._pack.scenarios.values()}
         scenarios, acts = dict(retrieved.scenarios), dict(retrieved.acts)
         if result is not None:
@@ -75,7 +79,7 @@ class Planner:
         source: Literal["model", "retrieval"] = "retrieval" if result is None else "model"
         plan = Plan(
             scenario=scenario,
-            also=self._also(text, locale, scenario),
+            also=tuple(other for other in further if other != scenario),
             act=act_now,
             risk=self._pack.scenarios[scenario].risk,
             slots=slots,
@@ -109,19 +113,18 @@ class Planner:
         missing = tuple(name for name in self._pack.scenarios[scenario].slots if name not in filled)
         return filled, missing
 
-    def _also(self, text: str, locale: str, scenario: str) -> tuple[str, ...]:
-        """Further scenarios: sentences of the message that clearly ask for something else."""
+    def _recall(self, text: str, locale: str) -> tuple[Retrieved, tuple[str, ...]]:
+        """What retrieval says of the message, and the scenarios its single sentences clearly ask for."""
+        retrieved = self._retriever.retrieve(text, locale)
         segments = [segment.strip() for segment in _SEGMENT.findall(text)]
-        segments = [segment for segment in segments if len(segment) >= MIN_SEGMENT_CHARS][:6]
-        if len(segments) < 2:
-            return ()
+        segments = [segment for segment in segments if len(segment) >= MIN_SEGMENT_CHARS][:MAX_SEGMENTS]
         found: dict[str, None] = {}
-        for segment in segments:
+        for segment in segments if len(segments) > 1 else ():
             scenarios = self._retriever.retrieve(segment, locale, exemplars=1, clauses=0).scenarios
             best = max(scenarios, key=scenarios.__getitem__)
-            if best != scenario and best != "small_talk" and scenarios[best] >= ALSO_PROBABILITY:
+            if best != "small_talk" and scenarios[best] >= ALSO_PROBABILITY:
                 found[best] = None
-        return tuple(found)
+        return retrieved, tuple(found)
 
 
 def fuse(prior: Mapping[str, float], opinion: Mapping[str, float], weight: float) -> dict[str, float]:

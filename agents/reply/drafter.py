@@ -14,6 +14,24 @@ from agents.reply.sentences import SentenceSplitter
 from agents.reply.verifier import Evidence, covers, objection
 
 LANGUAGES = {"en": "English", "zh": "Simplified Chinese (简体中文)"}
+UNDERSTANDING = {
+    "en": (
+        (
+            "the headphones you sent are dead on one side, KW-2210",
+            "I'm sorry to hear that one side of your headphones is dead.",
+        ),
+        ("still no sign of my lamp, it's been ages!!", "I'm sorry that you are still waiting for your lamp."),
+        ("hi, could I get some discount", "Thank you for asking us about a discount."),
+        ("changed my mind about the jacket", "I understand that you have changed your mind about the jacket."),
+    ),
+    "zh": (
+        ("耳机一边没声音，KW-2210", "非常抱歉，您的耳机有一边没有声音。"),
+        ("台灯怎么还没到啊都多久了", "很抱歉，让您等台灯等了这么久。"),
+        ("能便宜点吗有没有券", "感谢您来咨询优惠券的事。"),
+        ("外套我不想要了", "理解您不想要这件外套了。"),
+    ),
+}
+"""What a sentence of understanding looks like, shown to the model. None of it comes from a business or an evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +106,20 @@ class ReplyAgent:
     def _request(self, evidence: Evidence, session_id: str, deadline_s: float) -> ModelRequest:
         style, language = self._style, LANGUAGES.get(evidence.locale, evidence.locale)
         task = (
-            f"Write one short sentence in {language} that shows the customer you understood, and nothing else: no promise, "
-            "no number, no question."
+            f"Write one short sentence in {language} that shows the customer you understood, and nothing else.\n"
+            + _examples(evidence.locale)
             if style.max_sentences == 1
             else f"Answer the customer in {language} in at most {style.max_sentences} sentences. First show that you "
             "understood; then say exactly what these points say and nothing beyond:\n" + "\n".join(evidence.points)
         )
         customer = evidence.customer_text[: style.max_customer_chars]
         return ModelRequest(
-            messages=(system_message(self._pack), Message("user", f"{task}\nThe customer wrote: {customer}")),
+            messages=(system_message(self._pack), Message("user", f"{task}\nCustomer: {customer}\nDesk:")),
             max_tokens=style.max_tokens,
             deadline_s=deadline_s,
             session_id=session_id,
         )
+
+
+def _examples(locale: str) -> str:
+    return "\n".join(f"Customer: {said}\nDesk: {answer}" for said, answer in UNDERSTANDING.get(locale, ()))
