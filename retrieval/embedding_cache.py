@@ -65,7 +65,7 @@ class CachedEmbedder:
 
 def _load(path: Path, dimension: int) -> dict[bytes, NDArray[np.float32]]:
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             keys, vectors = data["keys"], data["vectors"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}

@@ -33,7 +33,7 @@ def _stem(word: str) -> str:
             if word.endswith(suffix) and len(word) - len(suffix) >= 3:
                 word = word[: len(word) - len(suffix)] + instead
                 break
-    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "ls":
+    if len(word) > 3 and word[-1] == word[-2] and word[-1] != "s":
         word = word[:-1]  # cancelled, shipped
     return word.removesuffix("e") if len(word) > 3 else word
 
