@@ -1,0 +1,1 @@
+"""The engine: vLLM behind the `Model` port, its grammars, and the Ray Serve deployment that hosts it."""
