@@ -15,8 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from retrieval.classify import LabelHead
-from retrieval.embedding import Embedder, Vectors
+from retrieval.embedding import Embedder, Kind, Vectors
 from retrieval.embedding_cache import CachedEmbedder, Progress
 from retrieval.lexical import LexicalIndex
 from retrieval.normalise import normalise
@@ -50,6 +52,7 @@ class Index:
     vectors: VectorIndex
     lexical: LexicalIndex
     heads: Mapping[str, LabelHead]
+    cosine_floor: float  # the mean cosine of two passages that have nothing to do with each other
     manifest: Mapping[str, Any]
 
 
@@ -106,21 +109,22 @@ def open_index(folder: Path) -> Index:
             passages = tuple(Passage(**json.loads(line)) for line in lines)
         vectors = VectorIndex.open(folder / "vectors.faiss")
         lexical = LexicalIndex.open(folder / "lexical", len(passages))
+        floor = float(manifest["cosine_floor"])
         heads = {name: LabelHead.open(name, folder / f"head-{name}.npz") for name in manifest["heads"]}
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # RuntimeError is FAISS's
         raise IndexDamaged(f"{folder.name}: {error}") from error
     if len(vectors) != len(passages):
         raise IndexDamaged(f"{folder.name}: {len(vectors)} vectors for {len(passages)} passages")
-    return Index(folder.name, passages, vectors, lexical, heads, manifest)
+    return Index(folder.name, passages, vectors, lexical, heads, floor, manifest)
 
 
 def embed_passages(passages: Sequence[Passage], embedder: Embedder) -> Vectors:
     """Vectors of the normalised texts, in order: [passages, dimension]."""
-    texts = [normalise(passage.text) for passage in passages]
-    vectors = embedder.embed(texts, "passage")
-    messages = [at for at, passage in enumerate(passages) if passage.embed_as == "query"]
-    if messages:
-        vectors[messages] = embedder.embed([texts[at] for at in messages], "query")
+    vectors = np.zeros((len(passages), embedder.dimension), dtype=np.float32)
+    sides: tuple[Kind, ...] = ("query", "passage")
+    for side in sides:
+        chosen = [at for at, passage in enumerate(passages) if passage.embed_as == side]
+        vectors[chosen] = embedder.embed([normalise(passages[at].text) for at in chosen], side)
     return vectors
 
 
@@ -157,6 +161,7 @@ def _build(
             "source": source_digest,
             "embedder": embedder.name,
             "passages": len(passages),
+            "cosine_floor": _cosine_floor(vectors),
             "heads": reports,
             "files": {path.relative_to(beside).as_posix(): _sha256(path) for path in files},
         }
@@ -165,6 +170,15 @@ def _build(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     _prune(root, version)
+
+
+def _cosine_floor(vectors: Vectors) -> float:
+    """The mean cosine over all pairs: the squared length of the mean vector, a row's cosine with itself left out."""
+    count = len(vectors)
+    if count < 2:
+        return 0.0
+    total = float(np.square(vectors.sum(axis=0, dtype=np.float64)).sum())
+    return min(max((total - count) / (count * (count - 1)), 0.0), 0.99)
 
 
 def _move_into_place(beside: Path, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The lexical index: BM25 over English words and Chinese character pairs, memory-mapped from disk."""
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,12 +40,14 @@ def _stem(word: str) -> str:
 
 
 class LexicalIndex:
-    """BM25 scores for every passage, in the order the passages were given. Immutable; safe to read from many threads."""
+    """BM25 against every passage, in the order the passages were given. Immutable; safe to read from many threads."""
 
     def __init__(self, bm25: bm25s.BM25 | None, vocabulary: dict[str, int], size: int) -> None:
         self._bm25 = bm25
         self._vocabulary = vocabulary
         self._size = size
+        # Lucene's BM25 of a term that one passage of average length has once, k1 = 1.5
+        self._rare = math.log(1 + (size - 0.5) / 1.5) / 2.5
 
     @classmethod
     def build(cls, texts: Sequence[str]) -> "LexicalIndex":
@@ -57,11 +60,17 @@ class LexicalIndex:
         return cls(bm25, vocabulary, len(texts))
 
     def scores(self, text: str) -> NDArray[np.float32]:
-        """BM25 of `text` against each passage: [passages], 0 where no term is shared."""
-        terms = sorted({self._vocabulary[term] for term in tokenise(text) if term in self._vocabulary})
-        if not terms or self._bm25 is None:
+        """How much of the normalised `text` each passage matches, [passages], 0 to 1: BM25 over the most that any
+        passage could reach. A term nobody has counts as a rare one, so that matching only "is there some" of a question
+        is worth little, and so is a misspelt question as a whole."""
+        terms = set(tokenise(text))
+        known = sorted(self._vocabulary[term] for term in terms if term in self._vocabulary)
+        if not known or self._bm25 is None:
             return np.zeros(self._size, dtype=np.float32)
-        return np.asarray(self._bm25.get_scores_from_ids(terms), dtype=np.float32)
+        data, ends = self._bm25.scores["data"], self._bm25.scores["indptr"]
+        best = sum(float(data[ends[term] : ends[term + 1]].max()) for term in known)
+        best += (len(terms) - len(known)) * self._rare
+        return np.asarray(self._bm25.get_scores_from_ids(known) / best, dtype=np.float32)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,9 @@ def test_query_and_passage_sides_differ(embedder: Embedder) -> None:
 
 
 def test_a_nul_or_a_broken_surrogate_does_not_hide_the_rest_of_the_text(embedder: Embedder) -> None:
-    plain, nul, surrogate = embedder.embed(["refund my broken lamp", "refund\0my broken lamp", "refund my \ud800 lamp"], "query")
+    plain, nul, surrogate = embedder.embed(
+        ["refund my broken lamp", "refund\0my broken lamp", "refund my \ud800 lamp"], "query"
+    )
     assert plain @ nul > 0.99
     assert np.isfinite(surrogate).all()
 
