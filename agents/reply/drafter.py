@@ -18,7 +18,7 @@ UNDERSTANDING = {
     "en": (
         (
             "the headphones you sent are dead on one side, KW-2210",
-            "I'm sorry to hear that one side of your headphones is dead.",
+            "I'm sorry to hear that your headphones are half dead.",
         ),
         ("still no sign of my lamp, it's been ages!!", "I'm sorry that you are still waiting for your lamp."),
         ("hi, could I get some discount", "Thank you for asking us about a discount."),

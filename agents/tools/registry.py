@@ -1,0 +1,90 @@
+"""`@tool`: a typed async function becomes a tool. Its JSON Schema comes from its signature.
+
+    @tool(kind="read", requires=["order_id"], provides="order")
+    async def get_order(shop: Shop, call: ToolCall, order_id: str) -> Order: ...
+
+The first two parameters are the opened back office and the ToolCall; the others are the call's arguments.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Literal, ParamSpec, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from agents.domain.words import ToolSpec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_MARK = "__keepword_tool__"
+
+
+class ToolInvalid(TypeError):
+    """A function cannot be a tool; the message names the function and the parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundTool:
+    """A tool ready to be called: `arguments` validates a call's arguments, `returns` is the annotated result type."""
+
+    spec: ToolSpec
+    run: Callable[..., Awaitable[Any]]
+    arguments: type[BaseModel]
+    returns: Any
+
+
+def tool(
+    *,
+    kind: Literal["read", "write"],
+    requires: Sequence[str] = (),
+    provides: str | None = None,
+    timeout_s: float = 5.0,
+) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
+    """Mark a function as a tool; it stays callable as it is. Raises ToolInvalid for a signature that cannot be one."""
+
+    def mark(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+        setattr(function, _MARK, _bind(function, kind, tuple(requires), provides, timeout_s))
+        return function
+
+    return mark
+
+
+def collect(module: ModuleType) -> tuple[BoundTool, ...]:
+    """Every tool defined in or imported into `module`, by name."""
+    found = {bound.spec.name: bound for value in vars(module).values() if (bound := getattr(value, _MARK, None)) is not None}
+    return tuple(found[name] for name in sorted(found))
+
+
+def _bind(
+    function: Callable[..., Awaitable[Any]],
+    kind: Literal["read", "write"],
+    requires: tuple[str, ...],
+    provides: str | None,
+    timeout_s: float,
+) -> BoundTool:
+    name = function.__name__
+    if not inspect.iscoroutinefunction(function):
+        raise ToolInvalid(f"tool {name} must be an async function")
+    if kind == "read" and provides is None:
+        raise ToolInvalid(f"read tool {name} must say which fact it provides: provides=…")
+    parameters = list(inspect.signature(function).parameters.values())
+    if len(parameters) < 2:
+        raise ToolInvalid(f"tool {name} must take the back office and the ToolCall first")
+    hints = get_type_hints(function)
+    fields: dict[str, Any] = {}
+    for parameter in parameters[2:]:
+        if parameter.name not in hints:
+            raise ToolInvalid(f"tool {name}: parameter {parameter.name} has no type")
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ToolInvalid(f"tool {name}: parameter {parameter.name} is not a single named value")
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], default)
+    arguments = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid", strict=True, frozen=True), **fields)
+    try:
+        schema = arguments.model_json_schema()
+    except Exception as error:
+        raise ToolInvalid(f"tool {name}: a parameter's type has no JSON Schema: {error}") from error
+    spec = ToolSpec(name, kind, inspect.getdoc(function) or "", requires, provides, schema, timeout_s)
+    return BoundTool(spec, function, arguments, hints.get("return"))
