@@ -56,15 +56,15 @@ class Index:
     manifest: Mapping[str, Any]
 
 
-def index_version(source_digest: str, embedder_name: str, passages: Iterable[Passage], heads: Sequence[Head]) -> str:
-    """20 hex digits over everything that shapes an index: its source, its passages, its embedder, its format."""
-    parts = [FORMAT, source_digest, embedder_name, [asdict(head) for head in heads], [_as_json(each) for each in passages]]
+def index_version(passages: Iterable[Passage], embedder_name: str, heads: Sequence[Head]) -> str:
+    """20 hex digits over everything that shapes an index and nothing else, so that an index is never stale, and packs
+    that differ in a parameter or a tool only share one."""
+    parts = [FORMAT, embedder_name, [asdict(head) for head in heads], [_as_json(each) for each in passages]]
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def ensure_index(
     root: Path,
-    source_digest: str,
     passages: Sequence[Passage],
     embedder: Embedder,
     *,
@@ -76,12 +76,12 @@ def ensure_index(
     Safe for several processes at once: each builds beside, the first rename wins, the others open that one.
     Raises ValueError for repeated passage ids, OSError when the folder cannot be written.
     """
-    version = index_version(source_digest, embedder.name, passages, heads)
+    version = index_version(passages, embedder.name, heads)
     folder = root / version
     try:
         index = open_index(folder)
     except IndexDamaged:
-        _build(root, version, source_digest, passages, embedder, heads, progress)
+        _build(root, version, passages, embedder, heads, progress)
         index = open_index(folder)
     _point(root, version)
     return index
@@ -131,7 +131,6 @@ def embed_passages(passages: Sequence[Passage], embedder: Embedder) -> Vectors:
 def _build(
     root: Path,
     version: str,
-    source_digest: str,
     passages: Sequence[Passage],
     embedder: Embedder,
     heads: Sequence[Head],
@@ -158,7 +157,6 @@ def _build(
         manifest = {
             "format": FORMAT,
             "version": version,
-            "source": source_digest,
             "embedder": embedder.name,
             "passages": len(passages),
             "cosine_floor": _cosine_floor(vectors),

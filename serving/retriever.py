@@ -73,8 +73,8 @@ class PackRetriever:
         return self._live.searcher.index
 
     def refresh(self, pack: Pack, progress: Progress | None = None) -> bool:
-        """Serve `pack` from now on; True when it differs from the one served. The new index is built beside while the
-        old one answers; a search that has begun ends on the index it began with."""
+        """Serve `pack` from now on; True when it differs from the one served. The new index is built beside (or opened, when
+        only tools or parameters changed) while the old one answers; a search that has begun ends on the one it began with."""
         with self._building:
             if pack.digest == self._live.pack.digest:
                 return False
@@ -98,7 +98,7 @@ class PackRetriever:
 
 def _index(pack: Pack, root: Path, embedder: Embedder, progress: Progress | None) -> Index:
     heads = [head for head in HEADS if any(head.name in _labels(each) for each in pack.exemplars)]
-    return ensure_index(root / pack.name, pack.digest, passages_of(pack), embedder, heads=heads, progress=progress)
+    return ensure_index(root / pack.name, passages_of(pack), embedder, heads=heads, progress=progress)
 
 
 def _labels(exemplar: Exemplar) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retrieval.embedding import Embedder, Kind, Vectors
-from retrieval.index import Head, Index, IndexDamaged, current_index, ensure_index, open_index
+from retrieval.index import Head, Index, IndexDamaged, current_index, ensure_index, index_version, open_index
 from retrieval.passages import Passage
 
 HEADS = (Head("scenario", "exemplar"),)
@@ -36,8 +36,8 @@ def few(messages: tuple[Passage, ...]) -> tuple[Passage, ...]:
     return messages[::3]
 
 
-def build(root: Path, passages: Sequence[Passage], embedder: Embedder, source: str = "one") -> Index:
-    return ensure_index(root, source, passages, embedder)
+def build(root: Path, passages: Sequence[Passage], embedder: Embedder) -> Index:
+    return ensure_index(root, passages, embedder)
 
 
 def leftovers(root: Path) -> list[str]:
@@ -64,14 +64,17 @@ def test_an_unchanged_index_is_opened_not_built(tmp_path: Path, few: tuple[Passa
     assert build(tmp_path, few, counting).version == version
 
 
-def test_another_source_or_passage_makes_another_version(tmp_path: Path, few: tuple[Passage, ...], embedder: Embedder) -> None:
+def test_another_passage_embedder_or_head_makes_another_version(few: tuple[Passage, ...]) -> None:
     changed = (replace(few[0], text="the mug is fine"), *few[1:])
+    relabelled = (replace(few[0], labels={"scenario": "coupon"}), *few[1:])
     versions = {
-        build(tmp_path, few, embedder).version,
-        build(tmp_path, few, embedder, source="two").version,
-        build(tmp_path, changed, embedder).version,
+        index_version(few, "one", ()),
+        index_version(changed, "one", ()),
+        index_version(relabelled, "one", ()),
+        index_version(few, "two", ()),
+        index_version(few, "one", HEADS),
     }
-    assert len(versions) == 3
+    assert len(versions) == 5
 
 
 def test_a_stale_index_is_rebuilt_embedding_only_what_is_new(
@@ -153,8 +156,8 @@ def test_builders_at_the_same_time_all_end_with_the_same_whole_index(
 
 
 def test_old_versions_are_pruned(tmp_path: Path, few: tuple[Passage, ...], embedder: Embedder) -> None:
-    for source in "abcdef":
-        build(tmp_path, few, embedder, source=source)
+    for count in range(1, 7):
+        build(tmp_path, few[:count], embedder)
     assert len(list(tmp_path.glob("*/manifest.json"))) == 3
 
 
@@ -164,7 +167,7 @@ def test_repeated_passage_ids_are_refused(tmp_path: Path, few: tuple[Passage, ..
 
 
 def test_the_manifest_says_how_well_a_head_does(tmp_path: Path, messages: tuple[Passage, ...], embedder: Embedder) -> None:
-    index = ensure_index(tmp_path, "one", messages, embedder, heads=HEADS)
+    index = ensure_index(tmp_path, messages, embedder, heads=HEADS)
     measured = index.manifest["heads"]["scenario"]
     assert measured["examples"] == len(messages)
     assert set(measured["accuracy_by_locale"]) == {"en", "zh"}

@@ -25,7 +25,7 @@ CASES = (
 @pytest.fixture(scope="module")
 def searcher(tmp_path_factory: pytest.TempPathFactory, messages: tuple[Passage, ...], embedder: Embedder) -> Searcher:
     parts = tuple(Passage(name, ABOUT_PARTS.format(name), "en", "part") for name in SERIES)
-    return Searcher(ensure_index(tmp_path_factory.mktemp("index"), "one", (*messages, *parts), embedder))
+    return Searcher(ensure_index(tmp_path_factory.mktemp("index"), (*messages, *parts), embedder))
 
 
 def hits(searcher: Searcher, embedder: Embedder, ranking: Ranking) -> int:

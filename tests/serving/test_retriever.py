@@ -127,6 +127,13 @@ def test_refreshing_with_the_same_pack_changes_nothing(retriever: PackRetriever)
     assert retriever.index is before
 
 
+def test_a_pack_that_changed_in_a_parameter_only_keeps_its_index(root: Path, embedder: Embedder) -> None:
+    retriever = PackRetriever.open(PACK, root, embedder)
+    version = retriever.index.version
+    assert retriever.refresh(replace(PACK, digest="three", parameters={"days": 30}))
+    assert retriever.index.version == version
+
+
 def test_searches_go_on_while_the_pack_is_swapped_and_each_sees_one_pack_only(root: Path, embedder: Embedder) -> None:
     marked = tuple(replace(each, text=f"{each.text} (second edition)") for each in EXEMPLARS)
     second = replace(PACK, digest="two", exemplars=marked)
