@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
+from rich.table import Column, Table
 
 from agents.domain.errors import KeepwordError
 from serving.models import default_name, ensure
@@ -51,13 +51,14 @@ def list_models(as_json: AsJson = False, cache: Cache = None) -> None:
     if as_json:
         typer.echo(json.dumps({"models": rows}, indent=2))
         return
-    table = Table("model", "profiles", "download", "recipe", "license", "ready", "about")
+    table = Table(Column("model", no_wrap=True), "profile", "download", "ready", "license", "about")
     for row, entry in zip(rows, catalog.entries.values(), strict=True):
         size = decimal(entry.file.size_bytes) if entry.file else "from the hub"
-        name = f"{entry.name} (default)" if row["default"] else entry.name
+        name = f"{entry.name} *" if row["default"] else entry.name
         ready = "yes" if row["ready"] else "no"
-        table.add_row(name, ", ".join(entry.engine), size, entry.recipe, entry.license, ready, entry.about)
+        table.add_row(name, ", ".join(entry.engine), size, ready, entry.license, entry.about)
     Console().print(table)
+    Console().print("* the default")
 
 
 @app.command()

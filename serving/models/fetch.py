@@ -143,6 +143,7 @@ def _first_good(entry: Entry, file: FileSpec, work: Path, console: Console, ask:
 def progress(console: Console, what: str, size_bytes: int) -> Iterator[sources.Received]:
     """A progress bar for one download; yields what to call with the bytes that are there."""
     columns = (TextColumn("  {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    # Into a log file a bar would only draw empty lines; what is downloaded has been said in words.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=size_bytes)
         yield lambda received_bytes: bar.update(task, completed=received_bytes)

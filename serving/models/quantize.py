@@ -72,6 +72,7 @@ def save(model: Any, tokenizer: Any, target: Path, recipe: str) -> None:
             tensors.pop("lm_head.weight", None)
         config["tie_word_embeddings"] = tied
     save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    (target / "model.safetensors").chmod(0o644)  # as readable as the files beside it: the server may run as another user
     (target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     model.generation_config.save_pretrained(target)
     tokenizer.save_pretrained(target)

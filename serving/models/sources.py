@@ -94,7 +94,7 @@ def _download_rest(client: httpx.Client, url: str, target: Path, received: Recei
         # 200 to a Range request means the server sends everything again: append only what it really continues.
         continues = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
         with target.open("ab" if continues else "wb") as writer:
-            for block in response.iter_bytes(BLOCK_BYTES):
+            for block in response.iter_bytes():  # as it comes: a block held back is lost when the connection breaks
                 writer.write(block)
                 received(writer.tell())
 
@@ -133,7 +133,7 @@ def from_mirror(
                     with archive.open(members[0]) as part:
                         shutil.copyfileobj(part, writer, BLOCK_BYTES)
             except zipfile.BadZipFile as error:
-                wheel.unlink()
+                shutil.rmtree(wheel.parent)
                 raise SourceFailed(f"{name} is a broken zip file and was removed ({error})") from error
     return target
 
@@ -146,10 +146,8 @@ def _wheel(name: str, folder: Path, get_wheel: Callable[[str, Path], None], rece
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         get_wheel(name, partial)
+        if len(list(partial.glob("*.whl"))) != 1:
+            raise SourceFailed(f"{name} brought {len(list(partial.glob('*.whl')))} wheels, not 1")
         partial.rename(done)
     received(sum(wheel.stat().st_size for wheel in folder.glob("*/*.whl")))
-    found = list(done.glob("*.whl"))
-    if len(found) != 1:
-        shutil.rmtree(done)
-        raise SourceFailed(f"{name} brought {len(found)} wheels, not 1")
-    return found[0]
+    return next(done.glob("*.whl"))
