@@ -21,7 +21,11 @@ from vllm.v1.structured_output.utils import get_outlines_vocabulary
 from agents.ports import Structure
 from serving.engine.grammars import GrammarCache, tokenizer_digest
 
-_KINDS = {"json": StructuredOutputOptions.JSON, "regex": StructuredOutputOptions.REGEX, "choice": StructuredOutputOptions.CHOICE}
+_KINDS = {
+    "json": StructuredOutputOptions.JSON,
+    "regex": StructuredOutputOptions.REGEX,
+    "choice": StructuredOutputOptions.CHOICE,
+}
 Key = tuple[StructuredOutputOptions, str]
 
 
@@ -110,7 +114,7 @@ class ComposedBackend(StructuredOutputBackend):
         return self._guidance.allocate_token_bitmask(max_num_seqs)
 
     def destroy(self) -> None:
-        self._guidance.destroy()
+        """Nothing is held outside this process's memory."""
 
 
 def _key(structure: Structure) -> Key:

@@ -11,7 +11,7 @@ from agents.domain.errors import SettingsInvalid
 from agents.ports import Structure
 
 Profile = Literal["cpu", "gpu"]
-_OURS = frozenset({"model", "profile", "name", "structures", "grammar_cache", "threads", "preload", "more"})
+OURS = frozenset({"model", "profile", "name", "structures", "grammar_cache", "threads", "preload", "more"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,12 @@ class EngineConfig:
         defaults. Raises SettingsInvalid for a field of ours in `arguments`, or an unknown one in `ours`."""
         known = {f.name for f in fields(cls)}
         for key in arguments:
-            if key in _OURS:
-                raise SettingsInvalid(f"engine argument {key!r} is not set here", hint="It is the deployment's, not the model's.")
+            if key in OURS:
+                raise SettingsInvalid(
+                    f"engine argument {key!r} is not set here", hint="It is the deployment's, not the model's."
+                )
         for key in ours:
-            if key not in _OURS:
+            if key not in OURS:
                 raise SettingsInvalid(f"{key!r} is not a field of the engine's configuration")
         named = {key: value for key, value in arguments.items() if key in known}
         more = {key: value for key, value in arguments.items() if key not in known}
@@ -60,7 +62,7 @@ class EngineConfig:
 
     def engine_arguments(self) -> dict[str, Any]:
         """The keyword arguments of vLLM's `AsyncEngineArgs`, without what is left to vLLM (None)."""
-        chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OURS}
+        chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in OURS}
         chosen = {key: value for key, value in chosen.items() if value is not None}
         return {"model": str(self.model), "served_model_name": self.name, **chosen, **self.more}
 

@@ -25,10 +25,12 @@ CONFIG: Final = "keepword"
 class _WithGrammars(Scheduler):
     """Reads `additional_config["keepword"]`: `structures` as (kind, spec, name) triples, `grammar_cache` a folder or None."""
 
-    def __init__(self, *args: Any, structured_output_manager: StructuredOutputManager, **kwargs: Any) -> None:
-        super().__init__(*args, structured_output_manager=structured_output_manager, **kwargs)
-        ours = self.vllm_config.additional_config[CONFIG]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        given: Any = self.vllm_config.additional_config
+        ours = given[CONFIG]
         folder = ours["grammar_cache"]
+        structured_output_manager: StructuredOutputManager = self.structured_output_manager
         structured_output_manager.backend = ComposedBackend(
             self.vllm_config,
             tokenizer=structured_output_manager.tokenizer,

@@ -14,7 +14,7 @@ from typing import Any, Final
 from vllm import SamplingParams
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMClientError
-from vllm.inputs import TokensPrompt
+from vllm.inputs.engine import tokens_input
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -128,7 +128,7 @@ class VllmModel:
     ) -> AsyncGenerator[RequestOutput, None]:
         """The engine's outputs, with its errors in our words. Leaving early aborts the request inside the engine."""
         outputs = self._engine.generate(
-            TokensPrompt(prompt_token_ids=prompt), params, request_id=uuid.uuid4().hex, session_id=request.session_id
+            tokens_input(prompt), params, request_id=uuid.uuid4().hex, session_id=request.session_id
         )
         try:
             async with aclosing(outputs):
@@ -149,9 +149,7 @@ class VllmModel:
     def _prompt(self, request: ModelRequest) -> list[int]:
         """The prompt's token ids under the model's chat template. Raises BadInput when no room for an answer is left."""
         messages = [{"role": message.role, "content": message.content} for message in request.messages]
-        encoded = self._tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True, return_dict=False
-        )
+        encoded = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
         ids = [int(token) for token in encoded]
         if len(ids) >= self._max_model_len:
             raise BadInput(

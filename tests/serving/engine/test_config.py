@@ -1,0 +1,47 @@
+"""The engine's configuration: vLLM's names, our own, and the environment."""
+
+from pathlib import Path
+
+import pytest
+
+from agents.domain.errors import SettingsInvalid
+from serving.engine.config import EngineConfig
+
+
+def test_arguments_vllm_names_reach_vllm_and_ours_do_not(tmp_path: Path) -> None:
+    config = EngineConfig.of(tmp_path, "gpu", {"max_num_seqs": 7, "kv_cache_dtype": "fp8"}, name="small")
+    arguments = config.engine_arguments()
+    assert arguments["model"] == str(tmp_path)
+    assert arguments["served_model_name"] == "small"
+    assert (arguments["max_num_seqs"], arguments["kv_cache_dtype"]) == (7, "fp8")
+    assert not {"profile", "threads", "preload", "structures", "more", "quantization"} & arguments.keys()
+
+
+def test_arguments_win_over_the_cpu_profile(tmp_path: Path) -> None:
+    assert EngineConfig.of(tmp_path, "cpu", {}).enforce_eager
+    assert not EngineConfig.of(tmp_path, "cpu", {"enforce_eager": False}).enforce_eager
+
+
+def test_argument_that_is_the_deployments_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="structures"):
+        EngineConfig.of(tmp_path, "cpu", {"structures": []})
+
+
+def test_unknown_field_of_ours_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="thread"):
+        EngineConfig.of(tmp_path, "cpu", {}, thread="0,1")
+
+
+def test_preloads_that_exist_stand_before_inherited_ones(tmp_path: Path) -> None:
+    library = tmp_path / "libiomp5.so"
+    library.touch()
+    config = EngineConfig(tmp_path, preload=(library, tmp_path / "missing.so"), threads="0,1")
+    env = config.environment({"LD_PRELOAD": "other.so"})
+    assert env["LD_PRELOAD"] == f"{library}:other.so"
+    assert env["VLLM_CPU_OMP_THREADS_BIND"] == "0,1"
+
+
+def test_gpu_profile_leaves_the_cpu_settings_alone(tmp_path: Path) -> None:
+    env = EngineConfig(tmp_path, profile="gpu").environment({})
+    assert "VLLM_CPU_OMP_THREADS_BIND" not in env
+    assert "CUDA_VISIBLE_DEVICES" not in env
