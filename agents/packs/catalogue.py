@@ -88,7 +88,7 @@ def read_exemplars(
         file = TomlFile(path, mistakes)
         for raw in file.data.get("exemplar", []):
             text = str(raw.get("text", ""))
-            place = text[:20].split('"')[0]
+            place = text[:20].partition('"')[0]
             if raw.get("scenario") is not None and raw["scenario"] not in scenarios:
                 file.mistake(f"no scenario named {raw['scenario']!r}", place)
             elif raw.get("act") not in acts:

@@ -1,4 +1,4 @@
-"""Checks across a pack's files: every name that one file uses exists in another, every condition reads facts that can be had."""
+"""Checks across a pack's files: every name one file uses exists in another, every condition reads facts that can be had."""
 
 import dataclasses
 import re
@@ -14,7 +14,8 @@ from agents.policy.conditions import ConditionInvalid, Expression
 from agents.tools.registry import BoundTool
 
 ANY = "*"
-TEXTS = frozenset("greet confirm clarify handoff failed pending denied declined not_found unavailable also unsure".split())
+_ANSWERS = ("greet", "confirm", "clarify", "handoff", "failed", "pending", "denied", "declined")
+TEXTS = frozenset({*_ANSWERS, "not_found", "unavailable", "also", "unsure"})
 _STRING = re.compile(r"\"[^\"]*\"|'[^']*'")
 _FIELD = re.compile(r"\b([a-z_]\w*)\.([a-z_]\w*)\b(?!\()")
 

@@ -1,4 +1,4 @@
-"""Loads a pack from its folder: a name of one that ships with Keepword, or any path. All mistakes at once, with file and line."""
+"""Loads a pack from its folder: the name of a shipped one, or any path. All mistakes at once, with file and line."""
 
 import hashlib
 import importlib

@@ -1,0 +1,82 @@
+"""`keepword eval …` and `keepword bench …`: the commands, their options, and the engine they run against."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.result import BenchResult, show
+
+eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True)
+bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quick = Annotated[bool, typer.Option("--quick", help="The size that tests use.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+ModelName = Annotated[str | None, typer.Option(help="A name from `keepword models list`; default: the configured model.")]
+PackName = Annotated[str | None, typer.Option(help="A pack's name or folder.")]
+
+
+def _finish(measure: Callable[[], Awaitable[BenchResult]], *, as_json: bool) -> None:
+    """Run, print, and exit 1 when a bar falls short."""
+
+    async def run() -> BenchResult:
+        return await measure()
+
+    result = asyncio.run(run())
+    show(result, as_json=as_json)
+    raise typer.Exit(0 if result.ok else 1)
+
+
+@eval_app.command("planning")
+def eval_planning(
+    json: Json = False, quick: Quick = False, seed: Seed = 0, model: ModelName = None, pack: PackName = None
+) -> None:
+    """Scenario accuracy and invented ids over the planning messages: agent, retrieval alone, bare model."""
+    from bench.local import open_desk
+    from bench.planning import run
+    from bench.progress import counting
+
+    async def measure() -> BenchResult:
+        async with open_desk(model=model, pack=pack) as desk:
+            with counting("planning", quiet=json) as progress:
+                return await run(desk.pack, desk.model, desk.retriever, seed=seed, quick=quick, progress=progress)
+
+    _finish(measure, as_json=json)
+
+
+@eval_app.command("decoding")
+def eval_decoding(json: Json = False, quick: Quick = False, seed: Seed = 0, model: ModelName = None) -> None:
+    """500 structured requests, 16 at once: empty or invalid outputs, and the time a request waits for its grammar."""
+    from bench.decoding import run
+    from bench.local import open_desk
+
+    async def measure() -> BenchResult:
+        async with open_desk(model=model) as desk:
+            return await run(desk.model, seed=seed, quick=quick)
+
+    _finish(measure, as_json=json)
+
+
+@bench_app.command("turn")
+def bench_turn(json: Json = False, quick: Quick = False, seed: Seed = 0, model: ModelName = None) -> None:
+    """Whole turns over HTTP, one customer at a time: LLM calls, time to the first verified sentence, turn time."""
+    from bench.turn import run
+
+    async def measure() -> BenchResult:
+        return await asyncio.to_thread(run, seed=seed, quick=quick, model=model)
+
+    _finish(measure, as_json=json)
+
+
+@bench_app.command("demo")
+def bench_demo(
+    keep: Annotated[Path | None, typer.Option(help="Keep the state in this folder instead of a temporary one.")] = None,
+    model: ModelName = None,
+) -> None:
+    """Start the stack, play a damaged item (English) and a coupon (Chinese) over HTTP, check the database, stop."""
+    from bench.demo import play
+
+    raise typer.Exit(0 if play(keep, model=model) else 1)

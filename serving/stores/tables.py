@@ -1,0 +1,82 @@
+"""The tables. Alembic's migrations make them; a test proves both agree."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+metadata = MetaData(naming_convention=NAMES)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("customer_id", String(128), nullable=False),
+    Column("pack", String(64), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("lease_holder", String(64)),
+    Column("lease_until", DateTime(timezone=True)),
+    Index(None, "customer_id"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("session_id", String(64), ForeignKey("sessions.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", String(40), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("turn_id", String(64), primary_key=True),
+    Column("session_id", String(64), ForeignKey("sessions.id"), nullable=False),
+    Column("idempotency_key", String(200)),
+    UniqueConstraint("session_id", "idempotency_key"),
+)
+
+actions = Table(
+    "actions",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("session_id", String(64), nullable=False),
+    Column("customer_id", String(128), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("args", JSON, nullable=False),
+    Column("amount_cents", BigInteger),
+    Column("status", String(16), nullable=False),
+    Column("result", JSON, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Index(None, "customer_id", "at"),
+    Index(None, "status"),
+)
+
+handoffs = Table(
+    "handoffs",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("session_id", String(64), ForeignKey("sessions.id"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("owner", String(128), nullable=False),
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    Index(None, "due_at"),
+)
