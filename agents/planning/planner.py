@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from agents.domain.errors import ModelFailure
+from agents.domain.errors import ModelFailure, Overloaded
 from agents.domain.pack import Pack
 from agents.domain.session import SessionState
 from agents.domain.words import Act, Plan, Slot
@@ -58,7 +58,7 @@ class Planner:
         request = plan_request(self._pack, state, text, retrieved.exemplars, deadline_s=deadline_s)
         try:
             result = await self._model.generate(request)
-        except ModelFailure:
+        except (ModelFailure, Overloaded):
             return self._decide(state, text, retrieved, further, None)
         return self._decide(state, text, retrieved, further, result)
 

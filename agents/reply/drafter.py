@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
 
-from agents.domain.errors import ModelFailure
+from agents.domain.errors import ModelFailure, Overloaded
 from agents.domain.pack import Pack
 from agents.ports import Message, Model, ModelRequest, ModelResult
 from agents.prefix import system_message
@@ -80,7 +80,7 @@ class ReplyAgent:
                         yield Said(sentence, "model")
                     else:
                         report.objections.append(f"{reason}: {sentence}")
-        except (ModelFailure, TimeoutError) as error:
+        except (ModelFailure, Overloaded, TimeoutError) as error:
             report.objections.append(f"draft ended: {type(error).__name__}")
         for point in evidence.points:
             if not covers(spoken, point):

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -18,6 +18,7 @@ from serving.http.wire import ENDS, HEARTBEAT, event_out, frame
 SSE = "text/event-stream"
 SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 BODY = ("bad-input", "bad-json", "body-too-large", "media-type")
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {SSE: {}}}}
 OURS = ("unauthorized", "not-allowed", "not-found")
 
 router = APIRouter(prefix="/v1")
@@ -53,7 +54,7 @@ async def open_session(body: NewSession, desk: TheDesk) -> SessionOpened:
 @router.post(
     "/sessions/{session_id}/turns",
     response_model=TurnOut,
-    responses={200: {"content": {SSE: {}}}} | responses(*BODY, *OURS, "turn-in-progress", "store-unavailable"),
+    responses=STREAMED | responses(*BODY, *OURS, "turn-in-progress", "store-unavailable"),
 )
 async def take_turn(
     session_id: str,
@@ -92,7 +93,7 @@ async def read_session(session_id: str, desk: TheDesk, token: Token) -> SessionO
     )
 
 
-@router.get("/sessions/{session_id}/events", responses={200: {"content": {SSE: {}}}} | responses(*OURS))
+@router.get("/sessions/{session_id}/events", responses=STREAMED | responses(*OURS))
 async def follow_session(
     session_id: str,
     desk: TheDesk,

@@ -1,0 +1,51 @@
+"""The desk as a Ray Serve ingress: gateway and turn loop in one replica, the engine in another."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from agents.ports import Message, ModelRequest
+from serving.app import create_app
+from serving.clock import SystemClock
+from serving.engine.handle import EngineHandle
+from serving.settings import Settings
+from serving.wiring import OpenDesk, open_desk
+
+PROBE_DEADLINE_S = 10.0
+MAX_ONGOING_REQUESTS = 2000  # streams mostly wait: Serve's default of 5 would refuse the sixth customer
+
+
+class DeskDeployment:
+    """One replica: opens a desk over the shared store, and serves it until drained."""
+
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
+        self, settings: Settings, engine: DeploymentHandle[Any]
+    ) -> None:
+        self._settings, self._engine = settings, EngineHandle(engine)
+        self._engine_answered = False
+        self._open: OpenDesk = await open_desk(settings, self._engine, SystemClock(), engine_ready=self._engine_ready)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return create_app(self._open.desk)
+
+    async def _engine_ready(self) -> None:
+        """Raises until the engine has answered once; after that Serve's health checks watch it."""
+        if not self._engine_answered:
+            probe = ModelRequest((Message("user", "Say yes."),), max_tokens=1, deadline_s=PROBE_DEADLINE_S)
+            await self._engine.generate(probe)
+            self._engine_answered = True
+
+
+def desk_app(settings: Settings, engine: serve.Application) -> serve.Application:
+    """The whole application: this desk over that engine."""
+    deployment: Any = serve.deployment(
+        serve.ingress()(DeskDeployment),
+        name="desk",
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        ray_actor_options={"num_cpus": 0.5},
+        graceful_shutdown_timeout_s=20,
+    )
+    application: serve.Application = deployment.bind(settings, engine)
+    return application

@@ -1,0 +1,114 @@
+"""The one composition root: every concrete object is built here, from settings and a model."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from agents.decision import Decider
+from agents.domain.errors import KeepwordError
+from agents.domain.pack import Pack
+from agents.ledger.ledger import Ledger
+from agents.packs.loader import load_pack, tools_module
+from agents.planning.planner import Planner
+from agents.planning.prompt import plan_structure
+from agents.policy.engine import PolicyEngine
+from agents.ports import Clock, Model, Structure
+from agents.reply.drafter import ReplyAgent, ReplyStyle
+from agents.tools.backoffice import PackBackOffice
+from agents.turn import TurnLimits, TurnLoop
+from retrieval.embedding import make_embedder
+from retrieval.embedding_cache import Progress
+from serving.engine.config import EngineConfig
+from serving.http.desk import Desk
+from serving.http.follow import NotifyingStore
+from serving.http.tokens import Tokens, kept_secret
+from serving.metrics import Metrics
+from serving.models import ensure, entry
+from serving.retriever import PackRetriever
+from serving.settings import Settings
+from serving.stores.sql import SqlStore
+
+SCRIPTED = "scripted"  # the model name that needs no engine
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDesk:
+    """A desk and how to close what it opened."""
+
+    desk: Desk
+    close: Callable[[], Awaitable[None]]
+
+
+def structures(pack: Pack) -> tuple[Structure, ...]:
+    """Every structure known at deploy time: the engine compiles them before it is ready."""
+    return (plan_structure(pack),)
+
+
+def open_retriever(settings: Settings, pack: Pack, progress: Progress | None = None) -> PackRetriever:
+    """The pack's index in data_dir, built when missing or stale."""
+    return PackRetriever.open(pack, settings.data_dir / "index", make_embedder(settings.embedder), progress)
+
+
+def engine_config(settings: Settings, pack: Pack, *, quiet: bool = False) -> EngineConfig:
+    """The engine for the chosen model; its files are made ready first (downloads when they are not there)."""
+    path = ensure(settings.model, settings.profile, quiet=quiet)
+    return EngineConfig.of(
+        path,
+        settings.profile,
+        entry(settings.model).engine[settings.profile],
+        name=settings.model,
+        structures=structures(pack),
+        grammar_cache=path.parent.parent / "grammars",
+    )
+
+
+async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_ready: Callable[[], Awaitable[None]]) -> OpenDesk:
+    """Open store, back office and index, settle what a crash left, and put the agents together. `engine_ready` raises a
+    KeepwordError while the engine cannot serve."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    pack = load_pack(settings.pack)
+    sql = await SqlStore.open(settings.store_url, clock)
+    store = NotifyingStore(sql)
+    module = tools_module(pack.path)
+    back_office = PackBackOffice(module, await module.open_back_office(settings.data_dir / f"pack-{pack.name}"))
+    ledger = Ledger(store, back_office, clock)
+    await ledger.recover()
+    retriever = open_retriever(settings, pack)
+    turns = TurnLoop(
+        pack,
+        store=store,
+        back_office=back_office,
+        clock=clock,
+        planner=Planner(pack, model, retriever),
+        decider=Decider(pack, PolicyEngine(pack), ledger, store, clock, model),
+        reply=ReplyAgent(pack, model, ReplyStyle(settings.reply_sentences, settings.reply_tokens)),
+        limits=TurnLimits(turn_s=settings.turn_deadline_s),
+    )
+
+    async def not_ready() -> dict[str, str]:
+        missing = {}
+        for name, check in (("database", sql.ping), ("engine", engine_ready)):
+            try:
+                await check()
+            except KeepwordError as error:
+                missing[name] = error.message
+        return missing
+
+    desk = Desk(
+        pack=pack,
+        turns=turns,
+        store=store,
+        handoffs=sql,
+        tokens=Tokens(settings.secret or kept_secret(settings.data_dir / "secret"), clock),
+        settings=settings,
+        metrics=Metrics(),
+        clock=clock,
+        not_ready=not_ready,
+        dev_customers=tuple(getattr(module, "DEV_CUSTOMERS", ())),
+    )
+
+    async def close() -> None:
+        await desk.drain()
+        await back_office.close()
+        await sql.close()
+
+    return OpenDesk(desk, close)
