@@ -80,8 +80,8 @@ def engine(marks: Path) -> Iterator[EngineHandle]:
         handle = serve.run(model_app(opened(marks)), name="engine-test", route_prefix=None)
         yield EngineHandle(handle)
     finally:
-        serve.shutdown()
-        ray.shutdown()  # type: ignore[no-untyped-call]
+        serve.shutdown()  # type: ignore[no-untyped-call]
+        ray.shutdown()
 
 
 async def test_result_crosses_the_boundary_unchanged(engine: EngineHandle) -> None:
