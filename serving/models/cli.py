@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -51,14 +51,17 @@ def list_models(as_json: AsJson = False, cache: Cache = None) -> None:
     if as_json:
         typer.echo(json.dumps({"models": rows}, indent=2))
         return
-    table = Table(Column("model", no_wrap=True), "profile", "download", "ready", "license", "about")
+    table = Table(Column("model", no_wrap=True), "profile", "download", "ready", "license")
     for row, entry in zip(rows, catalog.entries.values(), strict=True):
         size = decimal(entry.file.size_bytes) if entry.file else "from the hub"
         name = f"{entry.name} *" if row["default"] else entry.name
         ready = "yes" if row["ready"] else "no"
-        table.add_row(name, ", ".join(entry.engine), size, ready, entry.license, entry.about)
-    Console().print(table)
-    Console().print("* the default")
+        table.add_row(name, ", ".join(entry.engine), size, ready, entry.license)
+    console = Console()
+    console.print(table)
+    for entry in catalog.entries.values():
+        mark = " (*, the default)" if entry.name == catalog.default else ""
+        console.print(f"{entry.name}{mark}: {entry.about}", highlight=False, markup=False)
 
 
 @app.command()
@@ -120,9 +123,9 @@ def _faults(entry: Entry, cache: Path) -> tuple[str, ...]:
     return (*wrong, *in_folder)
 
 
-def _fail(error: KeepwordError, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps({"error": {"type": error.type, "message": error.message, "hint": error.hint}}, indent=2))
-    else:
-        typer.echo(f"{error.message}\n{error.hint}", err=True)
+def _fail(error: KeepwordError, as_json: bool) -> NoReturn:
+    """As JSON for a script; for a person the command line's own way of showing errors."""
+    if not as_json:
+        raise error
+    typer.echo(json.dumps({"error": {"type": error.type, "message": error.message, "hint": error.hint}}, indent=2))
     raise typer.Exit(1)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agents.domain.errors import ModelFileError
+from agents.domain.errors import ModelFileError, NotFound
 from serving.models import ensure
 from serving.models.catalog import load
 from serving.models.cli import app
@@ -45,11 +45,16 @@ def test_verify_finds_changed_bytes_and_stops_trusting_the_folder(tmp_path: Path
     assert not json.loads(runner.invoke(app, ["list", "--json", "--cache", str(tmp_path)]).output)["models"][0]["ready"]
 
 
-def test_an_unknown_model_ends_with_one_and_says_what_there_is(tmp_path: Path) -> None:
+def test_an_unknown_model_is_answered_with_what_there_is(tmp_path: Path) -> None:
     result = runner.invoke(app, ["pull", "gpt-9", "--cache", str(tmp_path)])
+    assert isinstance(result.exception, NotFound)
+    assert "qwen2.5-coder-0.5b" in result.exception.hint
+
+
+def test_as_json_an_error_is_an_object_and_the_exit_status_one(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["pull", "gpt-9", "--json", "--cache", str(tmp_path)])
     assert result.exit_code == 1
-    assert "no model named 'gpt-9'" in result.output
-    assert "qwen2.5-coder-0.5b" in result.output
+    assert json.loads(result.output)["error"]["type"] == "not-found"
 
 
 def test_a_gpu_model_is_not_prepared_for_the_cpu(tmp_path: Path) -> None:
