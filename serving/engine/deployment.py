@@ -92,7 +92,7 @@ def model_app(open_model: Callable[[], Model], *, max_ongoing_requests: int = 64
 
 
 def open_vllm(config: EngineConfig) -> Model:
-    from serving.engine.vllm_model import VllmModel  # noqa: PLC0415  (importing it loads torch: the replica's business)
+    from serving.engine.vllm_model import VllmModel
 
     return VllmModel(config)
 

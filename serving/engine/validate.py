@@ -53,8 +53,8 @@ def _problem(name: str, value: Any, types: Mapping[str, Any]) -> Problem | None:
 
 def _argument_types() -> Iterator[tuple[str, Any]]:
     """Every engine argument with its type: the configuration class's own, ranges included, where it has the argument."""
-    from vllm.config import CacheConfig, LoadConfig, ModelConfig, ParallelConfig, SchedulerConfig  # noqa: PLC0415
-    from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415  (imports torch: not for who only reads settings)
+    from vllm.config import CacheConfig, LoadConfig, ModelConfig, ParallelConfig, SchedulerConfig
+    from vllm.engine.arg_utils import AsyncEngineArgs
 
     ranged: dict[str, Any] = {}
     configs: tuple[Any, ...] = (LoadConfig, ModelConfig, CacheConfig, ParallelConfig, SchedulerConfig)

@@ -19,6 +19,7 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+from vllm.v1.structured_output.backend_guidance import validate_guidance_grammar
 
 from agents.domain.errors import (
     BadInput,
@@ -36,6 +37,7 @@ from serving.engine.scheduler import CONFIG, GRAMMAR_WAIT
 
 ATTEMPTS: Final = 3
 RETRY_TEMPERATURE: Final = 0.7
+MAX_REQUEST_GRAMMAR_CHARS: Final = 32_768  # llguidance compiles this much in some 50 ms
 _SCHEDULERS: Final = {"cpu": "GrammarScheduler", "gpu": "AsyncGrammarScheduler"}
 
 
@@ -59,6 +61,7 @@ class VllmModel:
     def __init__(self, config: EngineConfig) -> None:
         os.environ.update(config.environment(os.environ))
         self._max_model_len = config.max_model_len
+        self._ahead = frozenset((structure.kind, structure.spec) for structure in config.structures)
         self._engine = AsyncLLM.from_engine_args(engine_args(config))
         self._tokenizer: Any = self._engine.renderer.get_tokenizer()
 
@@ -77,7 +80,7 @@ class VllmModel:
         deadline = asyncio.get_running_loop().time() + request.deadline_s
         prompt = self._prompt(request)
         if request.structure is not None:
-            check_structure(request.structure)
+            self._check_structure(request.structure)
         for attempt in range(ATTEMPTS):
             shown = False
             try:
@@ -93,8 +96,9 @@ class VllmModel:
     async def _attempt(
         self, prompt: list[int], request: ModelRequest, attempt: int, deadline: float
     ) -> AsyncGenerator[ModelChunk, None]:
-        params = sampling_params(request, attempt, room=self._max_model_len - len(prompt))
         started = time.perf_counter()
+        params = sampling_params(request, attempt, room=self._max_model_len - len(prompt))
+        admission_s = _admit(params)
         so_far = _Progress()
         final: RequestOutput | None = None
         async with aclosing(self._outputs(prompt, params, request, deadline)) as outputs:
@@ -118,7 +122,7 @@ class VllmModel:
             cached_tokens=final.num_cached_tokens or 0,
             first_token_s=so_far.first_token_s,
             total_s=time.perf_counter() - started,
-            grammar_s=float((final.kv_transfer_params or {}).get(GRAMMAR_WAIT, 0.0)),
+            grammar_s=admission_s + float((final.kv_transfer_params or {}).get(GRAMMAR_WAIT, 0.0)),
             token_logprobs=tuple(so_far.logprobs),
         )
         yield ModelChunk(so_far.text if request.structure is not None else "", result)
@@ -142,9 +146,19 @@ class VllmModel:
         except TimeoutError as error:
             raise DeadlineExceeded(f"no complete output within {request.deadline_s:g} s") from error
         except VLLMClientError as error:
-            raise BadInput(str(error), field="structure" if request.structure is not None else "request") from error
+            raise BadInput(str(error), field="request") from error
         except (EngineDeadError, EngineGenerateError) as error:
             raise EngineUnavailable(f"the engine failed: {error or type(error).__name__}") from error
+
+    def _check_structure(self, structure: Structure) -> None:
+        """Raises BadInput for a structure that is not valid, or so large that compiling it would make the request wait."""
+        check_structure(structure)
+        if (structure.kind, structure.spec) not in self._ahead and len(structure.spec) > MAX_REQUEST_GRAMMAR_CHARS:
+            raise BadInput(
+                f"the structure has {len(structure.spec)} characters; a request may bring {MAX_REQUEST_GRAMMAR_CHARS}",
+                field="structure",
+                hint="Shorten it, or name it at deploy time.",
+            )
 
     def _prompt(self, request: ModelRequest) -> list[int]:
         """The prompt's token ids under the model's chat template. Raises BadInput when no room for an answer is left."""
@@ -203,6 +217,19 @@ def sampling_params(request: ModelRequest, attempt: int, room: int) -> SamplingP
         structured_outputs=None if request.structure is None else structured(request.structure),
         output_kind=RequestOutputKind.DELTA,
     )
+
+
+def _admit(params: SamplingParams) -> float:
+    """Seconds spent on refusing grammars llguidance cannot follow. Raises BadInput. vLLM repeats this check when it takes the
+    request in, unseen from here: so the time is counted twice."""
+    if params.structured_outputs is None:
+        return 0.0
+    started = time.perf_counter()
+    try:
+        validate_guidance_grammar(params)
+    except VLLMClientError as error:
+        raise BadInput(str(error), field="structure") from error
+    return 2 * (time.perf_counter() - started)
 
 
 def structured(structure: Structure) -> StructuredOutputsParams:

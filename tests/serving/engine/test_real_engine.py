@@ -1,0 +1,159 @@
+"""The real engine on this machine's CPU, loaded once for the module (about a minute)."""
+
+import asyncio
+import json
+import math
+import warnings
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from agents.domain.errors import BadInput, DeadlineExceeded, TruncatedOutput
+from agents.ports import Message, ModelRequest, Structure
+from bench.decoding import run
+from serving.engine.config import EngineConfig
+from serving.engine.deployment import warm_up
+from serving.models import ensure, entry
+
+if TYPE_CHECKING:
+    from serving.engine.vllm_model import VllmModel
+
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+
+NAME = "qwen2.5-coder-0.5b"
+GRAMMAR_LIMIT_S = 0.050
+PLAN = Structure("regex", r"[A-K][1-9] (KW-[0-9]{4}|none) [01]\.[0-9]", "plan")
+CALL = Structure(
+    "json",
+    json.dumps(
+        {
+            "type": "object",
+            "properties": {
+                "tool": {"enum": ["refund", "replace"]},
+                "order": {"type": "string", "pattern": "^KW-[0-9]{4}$"},
+                "amount": {"type": "integer", "minimum": 1, "maximum": 9999},
+            },
+            "required": ["tool", "order", "amount"],
+            "additionalProperties": False,
+        }
+    ),
+)
+
+
+def asked(
+    text: str,
+    *,
+    structure: Structure | None = None,
+    max_tokens: int = 48,
+    deadline_s: float = 120.0,
+    logprobs: int = 0,
+    system: str = "You serve customers of an online shop.",
+) -> ModelRequest:
+    return ModelRequest(
+        (Message("system", system), Message("user", text)),
+        max_tokens=max_tokens,
+        structure=structure,
+        deadline_s=deadline_s,
+        logprobs=logprobs,
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator["VllmModel"]:
+    grammars: Path = tmp_path_factory.mktemp("grammars")
+    arguments = {**entry(NAME).engine["cpu"], "max_model_len": 2048, "kv_cache_memory_bytes": 1 << 29}
+    config = EngineConfig.of(ensure(NAME, quiet=True), "cpu", arguments, structures=(PLAN,), grammar_cache=grammars)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # vLLM's and its libraries' own, while they are imported
+        from serving.engine.vllm_model import VllmModel
+
+        model = VllmModel(config)
+        await warm_up(model)
+    yield model
+    model.close()
+
+
+async def test_text_streams_in_pieces_and_the_last_one_carries_the_usage(engine: "VllmModel") -> None:
+    chunks = [chunk async for chunk in engine.stream(asked("Say hello.", max_tokens=12))]
+    result = chunks[-1].result
+    assert result is not None
+    assert len(chunks) > 2
+    assert "".join(chunk.text for chunk in chunks) == result.text
+    assert 0 < result.completion_tokens <= 12
+    assert result.prompt_tokens > 10
+    assert 0 < result.first_token_s <= result.total_s
+
+
+async def test_closing_a_stream_frees_its_place_in_the_engine(engine: "VllmModel") -> None:
+    async with aclosing(engine.stream(asked("Count to one thousand.", max_tokens=1500))) as stream:
+        await anext(stream)
+        assert engine.running() == 1
+    assert engine.running() == 0
+
+
+async def test_request_past_its_deadline_ends_and_frees_its_place(engine: "VllmModel") -> None:
+    with pytest.raises(DeadlineExceeded):
+        await engine.generate(asked("Count to one thousand.", max_tokens=1500, deadline_s=0.5))
+    assert engine.running() == 0
+
+
+@pytest.mark.parametrize("structure", [PLAN, CALL, Structure("choice", '["yes","no"]')])
+async def test_structured_output_has_its_structure(engine: "VllmModel", structure: Structure) -> None:
+    result = await engine.generate(asked("Order KW-1042 broke, refund 20.", structure=structure))
+    assert result.finish_reason == "stop"
+    assert " " not in result.text or structure is PLAN
+
+
+async def test_complete_structure_ends_without_a_step_for_the_end_token(engine: "VllmModel") -> None:
+    result = await engine.generate(asked("Yes or no?", structure=Structure("choice", '["yes","no"]')))
+    assert result.completion_tokens == 1
+
+
+async def test_grammar_known_at_deploy_time_is_a_lookup(engine: "VllmModel") -> None:
+    result = await engine.generate(asked("Plan.", structure=PLAN))
+    assert result.grammar_s < 0.010
+
+
+async def test_grammars_never_seen_before_wait_less_than_the_limit(engine: "VllmModel") -> None:
+    orders = [Structure("regex", rf"KW-{number}[0-9]{{2,6}} (refund|replace)") for number in range(8)]
+    results = await asyncio.gather(*(engine.generate(asked("Go.", structure=structure)) for structure in orders))
+    assert max(result.grammar_s for result in results) < GRAMMAR_LIMIT_S
+
+
+async def test_grammar_that_explodes_is_refused_and_the_engine_goes_on(engine: "VllmModel") -> None:
+    with pytest.raises(BadInput):
+        await engine.generate(asked("Go.", structure=Structure("regex", r"(?=a)b")))
+    assert (await engine.generate(asked("Plan.", structure=PLAN))).text
+
+
+async def test_structure_that_does_not_fit_into_the_limit_is_an_error_not_an_answer(engine: "VllmModel") -> None:
+    with pytest.raises(TruncatedOutput):
+        await engine.generate(asked("Refund.", structure=CALL, max_tokens=4))
+
+
+async def test_log_probabilities_are_over_the_allowed_tokens(engine: "VllmModel") -> None:
+    result = await engine.generate(asked("Is water wet?", structure=Structure("choice", '["Q","Z"]'), logprobs=5))
+    (first,) = result.token_logprobs
+    assert set(first) == {"Q", "Z"}
+    assert math.isclose(sum(math.exp(value) for value in first.values()), 1.0, abs_tol=1e-3)
+
+
+async def test_second_request_with_the_same_prefix_reuses_it(engine: "VllmModel") -> None:
+    system = "Be brief. " * 60
+    await engine.generate(asked("One?", system=system, max_tokens=2))
+    assert (await engine.generate(asked("Two?", system=system, max_tokens=2))).cached_tokens > 60
+
+
+async def test_prompt_longer_than_the_engine_takes_is_bad_input(engine: "VllmModel") -> None:
+    with pytest.raises(BadInput) as raised:
+        await engine.generate(asked("word " * 3000))
+    assert raised.value.field == "messages"
+
+
+async def test_mixed_structures_at_once_are_all_complete(engine: "VllmModel") -> None:
+    result = await run(engine, seed=7, quick=True)
+    assert result.ok, result.detail
