@@ -48,7 +48,8 @@ def seed_rows(now: datetime) -> dict[str, list[dict[str, Any]]]:
     return {
         "customers": [_customer(row, now) for row in _read("customers")],
         "orders": [_order(row, now) for row in orders],
-        "parcels": [_parcel(row, now) for row in orders if row["carrier"]],
+        "parcels": [_parcel(row, now) for row in orders if row["carrier"]]
+        + [_second_parcel(row, now) for row in _read("second_parcels")],
         "payments": [_payment(row, now) for row in orders if row["method"]],
         "refunds": [_refund(row, now) for row in _read("refunds")],
         "returns": [_return(row, now) for row in _read("returns")],
@@ -116,6 +117,16 @@ def _parcel(row: Row, now: datetime) -> dict[str, Any]:
         "shipped_at": _at(now, row["shipped"]),
         "last_scan_at": _at(now, row["scanned"]),
         "delivered_at": _at(now, row["delivered"]),
+    }
+
+
+def _second_parcel(row: Row, now: datetime) -> dict[str, Any]:
+    return _picked(row, ("order_id", "kind", "carrier", "tracking")) | {
+        "id": f"{row['order_id'].replace('KW-', 'P-')}-{row['kind']}",
+        "status": "in_transit",
+        "expected_on": _on(now, row["expected"]),
+        "shipped_at": _at(now, row["shipped"]),
+        "last_scan_at": _at(now, row["shipped"]),
     }
 
 

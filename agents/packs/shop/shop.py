@@ -8,23 +8,18 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import aiosqlite
 
 from agents.domain.errors import ToolFailed, ToolRefused
 from agents.packs.shop.calendar_days import stamp
+from agents.packs.shop.facts import Receipt
 from agents.packs.shop.seeding import create_database
 from agents.ports import ToolCall
 
 FILE = "shop.db"
 BUSY_TIMEOUT_MS = 3000  # another replica holds the write lock; less than a tool's own time limit
-
-
-class Receipt(Protocol):
-    """A frozen dataclass of JSON values."""
-
-    __dataclass_fields__: Any
 
 
 R = TypeVar("R", bound=Receipt)
