@@ -121,10 +121,12 @@ def install_lock(lock: Path, venv: Path) -> None:
     """Install every package of the lock, hashes checked. PyTorch's own index is asked only when nothing else has torch:
     an extra index that cannot be reached costs pip seconds for each package."""
     total = len(re.findall(r"^\w[^\s=]*==", lock.read_text(encoding="utf-8"), re.MULTILINE))
-    free_gb = shutil.disk_usage(venv).free / 1e9
-    if total > 100 and free_gb < DISK_GB and not any(site_packages(venv).glob("torch-*")):
-        raise SetupFailed(f"{DISK_GB} GB of disk are needed and {venv} has {free_gb:.1f} GB")
-    size = f": about {DOWNLOAD_GB} GB to download, {DISK_GB} GB on disk, some minutes" if total > 100 else ""
+    size = ""
+    if total > 100 and not any(site_packages(venv).glob("torch-*")):
+        free_gb = shutil.disk_usage(venv).free / 1e9
+        if free_gb < DISK_GB:
+            raise SetupFailed(f"{DISK_GB} GB of disk are needed and {venv} has {free_gb:.1f} GB")
+        size = f": about {DOWNLOAD_GB} GB to download, {DISK_GB} GB on disk, some minutes"
     print(f"set-up: {total} packages from {lock.name}{size}", file=sys.stderr)
     command = [str(venv / "bin" / "python"), "-m", "pip", "install", "--no-deps", "--require-hashes", "--progress-bar", "off"]
     command += ["--disable-pip-version-check", "--no-input", "-r", str(lock)]
