@@ -35,12 +35,12 @@ def eval_planning(
     json: Json = False, quick: Quick = False, seed: Seed = 0, model: ModelName = None, pack: PackName = None
 ) -> None:
     """Scenario accuracy and invented ids over the planning messages: agent, retrieval alone, bare model."""
-    from bench.local import open_desk
+    from bench.local import open_local
     from bench.planning import run
     from bench.progress import counting
 
     async def measure() -> BenchResult:
-        async with open_desk(model=model, pack=pack) as desk:
+        async with open_local(model=model, pack=pack) as desk:
             with counting("planning", quiet=json) as progress:
                 return await run(desk.pack, desk.model, desk.retriever, seed=seed, quick=quick, progress=progress)
 
@@ -51,10 +51,10 @@ def eval_planning(
 def eval_decoding(json: Json = False, quick: Quick = False, seed: Seed = 0, model: ModelName = None) -> None:
     """500 structured requests, 16 at once: empty or invalid outputs, and the time a request waits for its grammar."""
     from bench.decoding import run
-    from bench.local import open_desk
+    from bench.local import open_local
 
     async def measure() -> BenchResult:
-        async with open_desk(model=model) as desk:
+        async with open_local(model=model) as desk:
             return await run(desk.model, seed=seed, quick=quick)
 
     _finish(measure, as_json=json)
