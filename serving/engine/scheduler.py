@@ -17,6 +17,7 @@ from vllm.v1.structured_output import StructuredOutputManager
 
 from agents.ports import Structure
 from serving.engine.backend import AheadGrammar, ComposedBackend, RequestGrammar
+from serving.engine.lifeline import end_with_parent
 
 GRAMMAR_WAIT: Final = "grammar_s"
 CONFIG: Final = "keepword"
@@ -27,6 +28,7 @@ class _WithGrammars(Scheduler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        end_with_parent()
         given: Any = self.vllm_config.additional_config
         ours = given[CONFIG]
         folder = ours["grammar_cache"]

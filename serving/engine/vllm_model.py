@@ -184,7 +184,7 @@ class VllmModel:
         return int(self._engine.get_num_unfinished_requests())
 
     def close(self) -> None:
-        """Stop the engine's processes."""
+        """Stop the engine's processes. The model cannot be used afterwards."""
         self._engine.shutdown()
 
 

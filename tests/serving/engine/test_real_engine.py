@@ -22,7 +22,11 @@ from serving.models import ensure, entry
 if TYPE_CHECKING:
     from serving.engine.vllm_model import VllmModel
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # vLLM leaves its ZeroMQ context open
+]
 
 NAME = "qwen2.5-coder-0.5b"
 GRAMMAR_LIMIT_S = 0.050
