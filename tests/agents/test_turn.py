@@ -1,0 +1,262 @@
+"""Whole turns over the real shop, policy, ledger and SQLite; only the model and the retriever are scripted."""
+
+import sqlite3
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agents.decision import Decider
+from agents.domain.errors import EngineUnavailable, NotFound, TurnInProgress
+from agents.domain.events import ActionTaken, HandoffRaised, OfferMade, ReplySentence, SessionStarted, TurnDone, TurnFailed
+from agents.domain.pack import Pack
+from agents.domain.session import SessionState, fold
+from agents.domain.words import Act, ActionStatus
+from agents.ledger.ledger import Ledger
+from agents.packs.loader import load_pack, tools_module
+from agents.planning.planner import Planner
+from agents.policy.engine import PolicyEngine
+from agents.ports import ModelRequest
+from agents.reply.drafter import ReplyAgent
+from agents.tools.backoffice import PackBackOffice
+from agents.turn import TurnLimits, TurnLoop
+from serving.scripted import ScriptedModel
+from serving.stores.sql import SqlStore
+from tests.fakes import SetClock, TableRetriever
+
+BROKEN, NO, YES, MAYBE = "my mugs came broken, KW-1042", "no, more", "yes please", "hm ok maybe"
+OTHERS, PERSON, HELLO, NO_ID = "KW-1077 is broken", "a human please", "hello", "my mugs came broken"
+CANCEL = "cancel KW-1042"
+TABLE = {
+    BROKEN: ("damaged_item", Act.ASKS),
+    NO_ID: ("damaged_item", Act.ASKS),
+    OTHERS: ("damaged_item", Act.ASKS),
+    NO: ("damaged_item", Act.REJECTS),
+    YES: ("damaged_item", Act.ACCEPTS),
+    MAYBE: ("damaged_item", Act.ACCEPTS),
+    PERSON: ("human_request", Act.ASKS),
+    HELLO: ("small_talk", Act.GREETS),
+    CANCEL: ("cancel_order", Act.ASKS),
+    "KW-1042": ("damaged_item", Act.SUPPLIES),
+}
+DRAFT = "I'm sorry to hear that."
+
+
+def obedient(draft: str) -> Callable[[ModelRequest], str]:
+    """A model that plans as the retriever says (its opinion never contradicts) and drafts `draft`."""
+
+    def script(request: ModelRequest) -> str:
+        if request.structure is not None:
+            raise EngineUnavailable("no plan from this model")
+        return draft
+
+    return script
+
+
+@dataclass
+class Visit:
+    """A session of one customer over a fresh shop."""
+
+    loop: TurnLoop
+    store: SqlStore
+    clock: SetClock
+    database: Path
+    session_id: str = "ses_1"
+
+    async def say(self, text: str, key: str | None = None) -> str:
+        accepted = await self.loop.accept(self.session_id, text, idempotency_key=key)
+        if not accepted.replayed:
+            await self.loop.run(accepted)
+        last = [s.event for s in await self.store.events(self.session_id) if isinstance(s.event, TurnDone | TurnFailed)][-1]
+        return last.text if isinstance(last, TurnDone) else last.message
+
+    async def state(self) -> SessionState:
+        return fold(s.event for s in await self.store.events(self.session_id))
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        with sqlite3.connect(self.database) as connection:
+            return connection.execute(query).fetchall()
+
+
+@pytest.fixture(scope="module")
+def pack() -> Pack:
+    return load_pack("shop")
+
+
+Open = Callable[..., Awaitable[Visit]]
+
+
+@pytest.fixture
+async def open_visit(pack: Pack, tmp_path: Path) -> AsyncGenerator[Open, None]:
+    closing = []
+
+    async def opened(script: Callable[[ModelRequest], str] | None = None, customer_id: str = "C-001") -> Visit:
+        clock = SetClock()
+        store = await SqlStore.open(f"sqlite+aiosqlite:///{tmp_path}/keepword.db", clock)
+        module = tools_module(pack.path)
+        office = PackBackOffice(module, await module.open_back_office(tmp_path / "shop"))
+        model = ScriptedModel(script or obedient(DRAFT))
+        retriever = TableRetriever(pack, TABLE, {MAYBE: 0.5})
+        ledger = Ledger(store, office, clock)
+        loop = TurnLoop(
+            pack,
+            store=store,
+            back_office=office,
+            clock=clock,
+            planner=Planner(pack, model, retriever),
+            decider=Decider(pack, PolicyEngine(pack), ledger, store, clock, model),
+            reply=ReplyAgent(pack, model),
+            limits=TurnLimits(turn_s=30.0),
+        )
+        await store.append("ses_1", [SessionStarted("ses_1", pack.name, customer_id, "en")], expected_seq=0)
+        closing.extend([office.close, store.close])
+        return Visit(loop, store, clock, tmp_path / "shop" / "shop.db")
+
+    yield opened
+    for close in closing:
+        await close()
+
+
+REFUNDS = "SELECT amount_cents FROM refunds WHERE order_id = 'KW-1042'"
+
+
+async def test_an_accepted_offer_is_carried_out_once_and_the_reply_says_so(open_visit: Open) -> None:
+    visit = await open_visit()
+    offered = await visit.say(BROKEN)
+    assert "3.73 EUR" in offered
+    assert visit.rows(REFUNDS) == []
+    done = await visit.say(YES)
+    assert "I have refunded 3.73 EUR" in done
+    assert visit.rows(REFUNDS) == [(373,)]
+    state = await visit.state()
+    assert [record.status for record in state.actions] == [ActionStatus.DONE]
+    assert state.open_offer is None
+
+
+async def test_a_no_climbs_the_ladder_and_only_the_accepted_rung_happens(open_visit: Open) -> None:
+    visit = await open_visit()
+    await visit.say(BROKEN)
+    assert "7.47 EUR" in await visit.say(NO)
+    await visit.say(YES)
+    assert visit.rows(REFUNDS) == [(747,)]
+
+
+async def test_a_second_yes_after_the_deed_does_nothing_more(open_visit: Open) -> None:
+    visit = await open_visit()
+    for text in (BROKEN, YES, YES, YES):
+        await visit.say(text)
+    assert visit.rows(REFUNDS) == [(373,)]
+
+
+async def test_an_uncertain_yes_is_asked_for_again_before_anything_happens(open_visit: Open) -> None:
+    visit = await open_visit()
+    await visit.say(BROKEN)
+    again = await visit.say(MAYBE)
+    assert "3.73 EUR" in again
+    assert visit.rows(REFUNDS) == []
+
+
+async def test_what_a_hostile_draft_promises_never_reaches_the_customer(open_visit: Open) -> None:
+    visit = await open_visit(obedient("I will refund 500 EUR right now! Your new mugs arrive tomorrow."))
+    reply = await visit.say(BROKEN)
+    assert "500" not in reply
+    assert "tomorrow" not in reply
+    assert "3.73 EUR" in reply
+
+
+async def test_a_model_that_is_down_costs_only_the_kind_words(open_visit: Open) -> None:
+    def down(_request: ModelRequest) -> str:
+        raise EngineUnavailable("gone")
+
+    visit = await open_visit(down)
+    assert "3.73 EUR" in await visit.say(BROKEN)
+    events = [s.event for s in await visit.store.events(visit.session_id)]
+    assert {event.source for event in events if isinstance(event, ReplySentence)} == {"pack"}
+
+
+async def test_a_verified_sentence_of_the_model_comes_first(open_visit: Open) -> None:
+    visit = await open_visit()
+    assert (await visit.say(BROKEN)).startswith(DRAFT)
+
+
+async def test_somebody_elses_order_is_not_found_and_not_described(open_visit: Open) -> None:
+    visit = await open_visit()
+    reply = await visit.say(OTHERS)
+    assert "teapot" not in reply
+    assert not any(isinstance(s.event, OfferMade) for s in await visit.store.events(visit.session_id))
+
+
+async def test_a_missing_order_id_is_asked_for_and_then_used(open_visit: Open) -> None:
+    visit = await open_visit()
+    assert "order number" in await visit.say(NO_ID)
+    assert "3.73 EUR" in await visit.say("KW-1042")
+
+
+async def test_what_policy_denies_is_answered_with_the_clause(open_visit: Open, pack: Pack) -> None:
+    visit = await open_visit()
+    reply = await visit.say(CANCEL)
+    done = next(s.event for s in await visit.store.events(visit.session_id) if isinstance(s.event, TurnDone))
+    assert done.clause_ids
+    assert pack.clause(done.clause_ids[0]).body["en"].strip() in reply
+
+
+async def test_asking_for_a_person_promises_one_handoff_with_a_deadline(open_visit: Open) -> None:
+    visit = await open_visit()
+    await visit.say(PERSON)
+    await visit.say(PERSON)
+    raised = [s.event.handoff for s in await visit.store.events(visit.session_id) if isinstance(s.event, HandoffRaised)]
+    assert len(raised) == 1
+    assert raised[0].due_at > visit.clock.now()
+    assert [handoff.id for handoff in await visit.store.handoffs()] == [raised[0].id]
+
+
+async def test_a_retry_with_the_same_key_is_the_same_turn(open_visit: Open) -> None:
+    visit = await open_visit()
+    first = await visit.say(BROKEN, key="k1")
+    assert await visit.say(BROKEN, key="k1") == first
+    assert len((await visit.state()).lines) == 2
+
+
+async def test_a_second_turn_while_one_runs_is_refused(open_visit: Open) -> None:
+    visit = await open_visit()
+    running = await visit.loop.accept(visit.session_id, HELLO)
+    with pytest.raises(TurnInProgress):
+        await visit.loop.accept(visit.session_id, HELLO)
+    await visit.loop.run(running)
+    assert await visit.say(HELLO)
+
+
+async def test_a_turn_whose_process_died_is_closed_when_its_lease_has_run_out(open_visit: Open) -> None:
+    visit = await open_visit()
+    await visit.loop.accept(visit.session_id, HELLO)
+    visit.clock.move(120)
+    assert await visit.say(HELLO)
+    failed = [s.event for s in await visit.store.events(visit.session_id) if isinstance(s.event, TurnFailed)]
+    assert [event.error for event in failed] == ["interrupted"]
+
+
+async def test_a_turn_that_breaks_ends_in_a_handoff_and_the_session_goes_on(open_visit: Open) -> None:
+    def broken(request: ModelRequest) -> str:
+        raise RuntimeError("a fault nobody foresaw")
+
+    visit = await open_visit(broken)
+    assert "person" in await visit.say(BROKEN)
+    state = await visit.state()
+    assert state.open_turn_id is None
+    assert len(state.handoffs) == 1
+
+
+async def test_an_unknown_session_is_not_found(open_visit: Open) -> None:
+    visit = await open_visit()
+    with pytest.raises(NotFound):
+        await visit.loop.accept("ses_nobody", HELLO)
+
+
+async def test_every_event_of_a_turn_is_stored_in_order_without_gaps(open_visit: Open) -> None:
+    visit = await open_visit()
+    for text in (BROKEN, YES):
+        await visit.say(text)
+    stored = await visit.store.events(visit.session_id)
+    assert [s.seq for s in stored] == list(range(1, len(stored) + 1))
+    assert sum(isinstance(s.event, ActionTaken) for s in stored) == 1
