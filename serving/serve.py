@@ -30,24 +30,30 @@ QUIET = {"RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_
 def run_until_stopped(settings: Settings) -> None:
     """Start everything, say where it answers, and wait for SIGINT or SIGTERM. Raises what made a start impossible."""
     console, began = Console(stderr=True, soft_wrap=True), time.monotonic()
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, _interrupt)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     settings = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
     pack = load_pack(settings.pack)
     _make_index(settings, pack, console)
-    with _spinning(console, f"starting the engine ({settings.model}) and the desk"):
-        _start(settings, pack)
-    url = f"http://{settings.host}:{settings.port}"
-    console.print(f"[green]ready[/green] after {time.monotonic() - began:.0f} s: page and API at {url}, schema at {url}/docs")
     try:
-        while not stop.wait(1.0):
-            pass
+        with _spinning(console, f"starting the engine ({settings.model}) and the desk"):
+            _start(settings, pack)
+        url = f"http://{settings.host}:{settings.port}"
+        took = time.monotonic() - began
+        console.print(f"[green]ready[/green] after {took:.0f} s: page and API at {url}, schema at {url}/docs")
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        pass
     finally:
-        with _spinning(console, "finishing the turns under way"):
-            serve.shutdown()  # type: ignore[no-untyped-call]
-            ray.shutdown()
+        if ray.is_initialized():
+            with _spinning(console, "finishing the turns under way"):
+                serve.shutdown()  # type: ignore[no-untyped-call]
+                ray.shutdown()
+
+
+def _interrupt(*_: object) -> None:
+    """SIGTERM ends the stack as Ctrl-C does, also while it starts."""
+    raise KeyboardInterrupt
 
 
 def _start(settings: Settings, pack: Pack) -> None:
