@@ -57,6 +57,7 @@ VARIANTS: Final = (
     Variant("threads: bound to every CPU", {}, {"threads": ",".join(map(str, allowed_cpus()))}),
     Variant("threads: nobind", {}, {"threads": "nobind"}),
     Variant("threads: auto (vLLM's own)", {}, {"threads": "auto"}),
+    Variant("one thread", {}, {"omp_threads": 1}),
     Variant("no preload", {}, {"preload": []}),
     Variant("compiled", {"enforce_eager": False}, {}),
     Variant("KV cache 2 GiB", {"kv_cache_memory_bytes": 2 << 30}, {}),

@@ -12,7 +12,9 @@ from agents.ports import Structure
 
 Profile = Literal["cpu", "gpu"]
 SHARED_CPUS: Final = 4
-OURS: Final = frozenset({"model", "profile", "name", "structures", "grammar_cache", "threads", "preload", "more"})
+OURS: Final = frozenset(
+    {"model", "profile", "name", "structures", "grammar_cache", "threads", "omp_threads", "preload", "more"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class EngineConfig:
     """One engine. Fields up to `enable_prefix_caching` carry vLLM's own argument names; `more` holds any further ones.
 
     `threads`: CPU ids the OpenMP threads are bound to ("0,1", "0-7|8-15"), "auto" or "nobind" (vLLM's syntax).
-    `preload`: shared libraries for LD_PRELOAD, in order. `grammar_cache`: folder for compiled grammars.
+    `omp_threads`: how many there are when they are not bound. `preload`: shared libraries for LD_PRELOAD, in order.
+    `grammar_cache`: folder for compiled grammars.
     """
 
     model: Path
@@ -40,6 +43,7 @@ class EngineConfig:
     structures: tuple[Structure, ...] = ()
     grammar_cache: Path | None = None
     threads: str | None = None
+    omp_threads: int | None = None
     preload: tuple[Path, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -74,6 +78,9 @@ class EngineConfig:
         if self.profile == "cpu":
             env["VLLM_CPU_OMP_THREADS_BIND"] = self.threads or "auto"
             env["CUDA_VISIBLE_DEVICES"] = ""
+            if self.omp_threads is not None:
+                # Said aloud because Ray gives a replica as many threads as it reserves CPUs for it: one.
+                env["OMP_NUM_THREADS"] = str(self.omp_threads)
         if self.enforce_eager:
             # Else a helper of the sampler is compiled by g++ inside the first request that asks for log-probabilities.
             env["TORCHDYNAMO_DISABLE"] = "1"
@@ -92,6 +99,7 @@ def cpu_defaults() -> dict[str, Any]:
         "enforce_eager": True,
         "block_size": 32,
         "threads": thread_binding(len(allowed_cpus())),
+        "omp_threads": len(allowed_cpus()),
         "preload": found_libraries(),
     }
 

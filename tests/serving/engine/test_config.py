@@ -41,6 +41,11 @@ def test_preloads_that_exist_stand_before_inherited_ones(tmp_path: Path) -> None
     assert env["VLLM_CPU_OMP_THREADS_BIND"] == "0,1"
 
 
+def test_thread_count_is_said_aloud_when_threads_are_not_bound(tmp_path: Path) -> None:
+    env = EngineConfig(tmp_path, threads="nobind", omp_threads=2).environment({})
+    assert (env["VLLM_CPU_OMP_THREADS_BIND"], env["OMP_NUM_THREADS"]) == ("nobind", "2")
+
+
 def test_gpu_profile_leaves_the_cpu_settings_alone(tmp_path: Path) -> None:
     env = EngineConfig(tmp_path, profile="gpu").environment({})
     assert "VLLM_CPU_OMP_THREADS_BIND" not in env
