@@ -45,26 +45,26 @@ class Visitor:
     """One customer's session against a running desk. Use as a context manager."""
 
     def __init__(self, url: str, *, customer_id: str, locale: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=TURN_TIMEOUT_S)
-        answer = self._http.post("/v1/dev/customer-tokens", json={"customer_id": customer_id})
+        self.http = httpx.Client(base_url=url, timeout=TURN_TIMEOUT_S)
+        answer = self.http.post("/v1/dev/customer-tokens", json={"customer_id": customer_id})
         answer.raise_for_status()
         body = {"customer_token": answer.json()["customer_token"], "locale": locale}
-        opened = self._http.post("/v1/sessions", json=body)
+        opened = self.http.post("/v1/sessions", json=body)
         opened.raise_for_status()
         self.session_id = str(opened.json()["session_id"])
-        self._http.headers["Authorization"] = f"Bearer {opened.json()['session_token']}"
+        self.http.headers["Authorization"] = f"Bearer {opened.json()['session_token']}"
 
     def __enter__(self) -> "Visitor":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._http.close()
+        self.http.close()
 
     def say(self, text: str) -> Turn:
         """Send `text` and read events until the turn ends. Raises httpx.HTTPStatusError when it was not accepted."""
         turn, began = Turn(text), time.monotonic()
         path = f"/v1/sessions/{self.session_id}/turns"
-        with connect_sse(self._http, "POST", path, json={"text": text}, headers={"Accept": "text/event-stream"}) as source:
+        with connect_sse(self.http, "POST", path, json={"text": text}, headers={"Accept": "text/event-stream"}) as source:
             source.response.raise_for_status()
             for sse in source.iter_sse():
                 turn.events.append((sse.event, json.loads(sse.data)))
