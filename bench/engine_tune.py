@@ -28,7 +28,7 @@ from serving.engine.config import EngineConfig, allowed_cpus
 from serving.models import ensure, entry
 from serving.models.catalog import load
 
-ROUNDS: Final = 3
+ROUNDS: Final = 2
 NEW_TOKENS: Final = 32
 AT_ONCE: Final = 16
 MARK: Final = "MEASURED "
@@ -58,6 +58,8 @@ VARIANTS: Final = (
     Variant("threads: nobind", {}, {"threads": "nobind"}),
     Variant("threads: auto (vLLM's own)", {}, {"threads": "auto"}),
     Variant("one thread", {}, {"omp_threads": 1}),
+    Variant("a thread per CPU", {}, {"omp_threads": len(allowed_cpus())}),
+    Variant("a thread per CPU, no spinning", {}, {"omp_threads": len(allowed_cpus()), "omp_spin_ms": 0}),
     Variant("no preload", {}, {"preload": []}),
     Variant("compiled", {"enforce_eager": False}, {}),
     Variant("KV cache 2 GiB", {"kv_cache_memory_bytes": 2 << 30}, {}),

@@ -13,7 +13,7 @@ from agents.ports import Structure
 Profile = Literal["cpu", "gpu"]
 SHARED_CPUS: Final = 4
 OURS: Final = frozenset(
-    {"model", "profile", "name", "structures", "grammar_cache", "threads", "omp_threads", "preload", "more"}
+    {"model", "profile", "name", "structures", "grammar_cache", "threads", "omp_threads", "omp_spin_ms", "preload", "more"}
 )
 
 
@@ -22,7 +22,8 @@ class EngineConfig:
     """One engine. Fields up to `enable_prefix_caching` carry vLLM's own argument names; `more` holds any further ones.
 
     `threads`: CPU ids the OpenMP threads are bound to ("0,1", "0-7|8-15"), "auto" or "nobind" (vLLM's syntax).
-    `omp_threads`: how many there are when they are not bound. `preload`: shared libraries for LD_PRELOAD, in order.
+    `omp_threads`: how many there are when they are not bound; `omp_spin_ms`: how long an idle one spins before it
+    sleeps (Intel's runtime only). `preload`: shared libraries for LD_PRELOAD, in order.
     `grammar_cache`: folder for compiled grammars.
     """
 
@@ -44,6 +45,7 @@ class EngineConfig:
     grammar_cache: Path | None = None
     threads: str | None = None
     omp_threads: int | None = None
+    omp_spin_ms: int | None = None
     preload: tuple[Path, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -81,6 +83,8 @@ class EngineConfig:
             if self.omp_threads is not None:
                 # Said aloud because Ray gives a replica as many threads as it reserves CPUs for it: one.
                 env["OMP_NUM_THREADS"] = str(self.omp_threads)
+            if self.omp_spin_ms is not None:
+                env["KMP_BLOCKTIME"] = str(self.omp_spin_ms)
         if self.enforce_eager:
             # Else a helper of the sampler is compiled by g++ inside the first request that asks for log-probabilities.
             env["TORCHDYNAMO_DISABLE"] = "1"
@@ -99,7 +103,7 @@ def cpu_defaults() -> dict[str, Any]:
         "enforce_eager": True,
         "block_size": 32,
         "threads": thread_binding(len(allowed_cpus())),
-        "omp_threads": len(allowed_cpus()),
+        "omp_threads": 1,
         "preload": found_libraries(),
     }
 
