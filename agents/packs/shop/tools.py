@@ -29,6 +29,9 @@ from agents.packs.shop.shop import Shop, open_shop
 from agents.ports import ToolCall
 from agents.tools.registry import tool
 
+DEV_CUSTOMERS = tuple(f"C-{number:03d}" for number in range(1, 41))
+"""Whom a demo may be: every customer of the seeds (see README.md for what happens to whom)."""
+
 
 async def open_back_office(data_dir: Path, now: datetime | None = None) -> Shop:
     """The shop's database in `data_dir`, made from schema and seeds when missing. `now` is what the seeds' days count from."""

@@ -155,8 +155,8 @@ async def test_an_unpaid_order_is_cancelled_without_a_word_of_money(pack: Pack, 
         ("damaged_item", "C-034", "KW-1078", "privacy.verified"),
         ("missing_parcel", "C-018", "KW-1067", "missing.trace.too_early"),
         ("missing_parcel", "C-007", "KW-1054", "missing.not_shipped"),
-        ("change_of_mind", "C-022", "KW-1071", "return.window"),
-        ("change_of_mind", "C-003", "KW-1050", "return.window"),
+        ("change_of_mind", "C-022", "KW-1071", "return.too_late"),
+        ("change_of_mind", "C-003", "KW-1050", "return.too_late"),
         ("change_of_mind", "C-004", "KW-1051", "return.no_hygiene"),
         ("change_of_mind", "C-025", "KW-1073", "return.no_digital"),
         ("change_of_mind", "C-025", "KW-1074", "return.no_custom"),
@@ -193,6 +193,30 @@ async def test_a_refund_above_the_photo_limit_needs_a_photo(pack: Pack, policy: 
     table = await table_for(pack, policy, shop, "damaged_item", "C-011", "KW-1060")
     full = next(v for v in table.verdicts if v.proposal.action == "refund_full")
     assert (full.ruling, "damage.photo" in full.clause_ids) == (DENIED, True)
+
+
+@pytest.mark.parametrize(
+    ("category", "tier", "days", "ruling"),
+    [
+        ("home", "standard", 14, ASKS),
+        ("home", "standard", 15, DENIED),
+        ("home", "plus", 30, ASKS),
+        ("home", "plus", 31, DENIED),
+        ("fashion", "standard", 30, ASKS),
+        ("fashion", "standard", 31, DENIED),
+        ("fashion", "plus", 31, DENIED),
+        ("food", "plus", 1, DENIED),
+    ],
+)
+async def test_a_return_ends_on_the_last_day_of_its_window(
+    pack: Pack, policy: PolicyEngine, shop: Shop, category: str, tier: str, days: int, ruling: Ruling
+) -> None:
+    read = await facts_for(pack, shop, "change_of_mind", "C-001", {"order_id": "KW-1042"})
+    order = {**read["order"], "category": category, "delivered_days_ago": days}
+    facts = {**read, "order": order, "customer": {**read["customer"], "tier": tier}}
+    proposal = Proposal("open_return", {"order_id": "KW-1042"})
+    verdict = policy.judge(proposal, scenario="change_of_mind", facts=facts, confirmed=False, spent=(), now=NOW)
+    assert verdict.ruling is ruling
 
 
 @pytest.mark.parametrize("missing", ["customer", "order", "refunds", "damage", "payment"])

@@ -53,6 +53,11 @@ def test_every_write_tool_has_its_case_here() -> None:
     assert sum(b.spec.kind == "read" for b in bound) >= 8
 
 
+async def test_the_customers_a_demo_offers_are_those_of_the_seeds(shop: Shop) -> None:
+    rows = await shop.reader.execute_fetchall("SELECT id FROM customers ORDER BY id")
+    assert tuple(row["id"] for row in rows) == tools.DEV_CUSTOMERS
+
+
 @pytest.mark.parametrize("read", BY_ORDER, ids=lambda read: str(read.__name__))
 async def test_a_read_refuses_another_customers_order_like_one_that_does_not_exist(shop: Shop, read: Any) -> None:
     with pytest.raises(ToolRefused) as theirs:
