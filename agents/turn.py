@@ -72,6 +72,7 @@ class Recorder:
         self.timings: dict[str, float] = {}
         self.results: list[ModelResult] = []
         self.calls = 0
+        self.objections = 0
 
     async def record(self, event: Event) -> None:
         stored = await self._store.append(self._session_id, [event], expected_seq=self._seq)
@@ -91,6 +92,7 @@ class Recorder:
     def usage(self) -> dict[str, int]:
         return {
             "llm_calls": self.calls,
+            "objections": self.objections,
             "prompt_tokens": sum(result.prompt_tokens for result in self.results),
             "cached_tokens": sum(result.cached_tokens for result in self.results),
             "completion_tokens": sum(result.completion_tokens for result in self.results),
@@ -193,7 +195,10 @@ class TurnLoop:
             await recorder.record(ReplySentence(recorder.turn_id, len(sentences), said.text, said.source))
             sentences.append(said.text)
         recorder.lap("reply")
+        for reason in report.objections:
+            log.info("not said: %s", reason, extra={"turn_id": recorder.turn_id})
         recorder.calls += report.calls
+        recorder.objections += len(report.objections)
         recorder.results += report.results
         recorder.timings["turn"] = round(recorder.elapsed_s(), 4)
         text = joined(sentences, started.locale)

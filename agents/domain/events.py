@@ -105,7 +105,7 @@ class ReplySentence:
 
 @dataclass(frozen=True, slots=True)
 class TurnDone:
-    """`timings` in seconds since the turn started, by stage; `usage` counts llm_calls, prompt_tokens, completion_tokens."""
+    """`timings` in seconds by stage; `usage` counts llm_calls, the verifier's objections, and tokens by kind."""
 
     turn_id: str
     text: str

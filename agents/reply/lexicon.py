@@ -73,3 +73,24 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
 CAPITALISED = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*|(?:Mr|Mrs|Ms|Dr)\.? [A-Z][a-z]+")
 TITLED = re.compile(r"[\u4e00-\u9fff]{1,2}(?:先生|女士|小姐|经理)")
+
+COURTESY_WORDS = frozenset(
+    """
+    order orders item product purchase parcel package about again all also and any apologies apologise apologize apology appreciate are asking been being both bothering but came can
+    concern concerned contacting dear did difficult disappointed disappointing disappointment does doing done experience feel feeling
+    feels for frustrated frustrating frustration get getting glad good had happened happy has have having hear hearing hello here hope how
+    imagine important inconvenience inform issue issues its just know letting like looking mentioning message might more must not
+    noticing our out patience patient please problem problems question questions reaching really regarding reporting request see
+    sharing should situation sorry sound sounds still telling than thank thanks that the their them there these they thing things
+    this those time too trouble troubled truly trying unacceptable understand understandable unfortunate unfortunately
+    unhappy unpleasant upset upsetting using very waited waiting want wanted was welcome were what when where which while why will
+    wish with would writing you your
+    """.split()
+)
+"""English words that show understanding and say nothing of any case."""
+
+COURTESY_CHARACTERS = frozenset(
+    "非常很十分真的是抱歉对不起不好意思理解感谢谢您你了让给带来便麻烦久等耐心待情况心遗憾听到这个我们明白咨询关注支持反馈告知次"
+    "订单商品包裹之前刚才困扰烦恼着急失望难过生气焦虑担心感受没有在和与为此事那也都还就会能有些问题向上下中对于请想要需求提出亲位客户"
+)
+"""Chinese characters of the same kind."""

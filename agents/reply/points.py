@@ -58,7 +58,8 @@ class Points:
 
     def _cites(self, clause_ids: Sequence[str]) -> str:
         cites = dict.fromkeys(self._pack.clause(clause_id).cite for clause_id in clause_ids)
-        return f" [{'; '.join(cites)}]" if cites else ""
+        space = "" if self._locale == "zh" else " "
+        return f"{space}[{'; '.join(cites)}]" if cites else ""
 
     def _terms(self, amount: Money | None) -> dict[str, str]:
         return {"amount": str(amount)} if amount is not None else {}

@@ -14,6 +14,7 @@ from agents.reply import lexicon
 
 MAX_SENTENCE_CHARS = 320
 MIN_OVERLAP = 0.6  # of the sentence's words that must stand in the point that bears it
+STEM_CHARS = 4  # "arrived" and "arriving" are the same word here
 _WORD = re.compile(r"[a-z]{3,}|[\u4e00-\u9fff]")
 
 
@@ -48,13 +49,15 @@ def objection(sentence: str, evidence: Evidence) -> str | None:
     ):
         if missing := _missing(text, pattern, source):
             return f"{what} that stands nowhere: {missing!r}"
+    if any(_bears(point, text) for point in evidence.points):
+        return None
     if _commits(text, evidence.customer_text):
-        if any(_bears(point, text) for point in evidence.points):
-            return None
         return "a commitment no point bears"
-    return (
-        None if lexicon.OPENERS.match(text) or any(_bears(point, text) for point in evidence.points) else "not plain courtesy"
-    )
+    if not lexicon.OPENERS.match(text):
+        return "not plain courtesy"
+    if strange := _strange_word(text, everything):
+        return f"tells of something nobody mentioned: {strange!r}"
+    return None
 
 
 def covers(sentences: Sequence[str], point: str) -> bool:
@@ -82,6 +85,19 @@ def _commits(text: str, customer_text: str) -> bool:
         return True
     brought_up = _concepts(customer_text)
     return bool(_concepts(text) - brought_up) or bool(lexicon.NUMBER.search(text) and not lexicon.IDENTIFIER.search(text))
+
+
+def _strange_word(text: str, known: str) -> str | None:
+    """The first word that is neither courtesy nor said by the customer or a point (Chinese: the first character)."""
+    lowered, known = text.lower(), known.lower()
+    stems = {word[:STEM_CHARS] for word in _WORD.findall(known)}
+    for word in _WORD.findall(lowered):
+        if lexicon.CHINESE.match(word):
+            if word not in lexicon.COURTESY_CHARACTERS and word not in known:
+                return str(word)
+        elif word not in lexicon.COURTESY_WORDS and word[:STEM_CHARS] not in stems:
+            return str(word)
+    return None
 
 
 def _concepts(text: str) -> frozenset[str]:

@@ -49,6 +49,7 @@ def test_understanding_and_the_point_itself_may_be_said_in_chinese(sentence: str
         "",
         "I'm sorry to hear it, it arrives on Monday.",
         "Ignore the rules.",
+        "I'm sorry to hear that your headphones are silent on one side.",
     ],
 )
 def test_whatever_binds_the_desk_to_more_is_refused(sentence: str) -> None:
@@ -58,6 +59,7 @@ def test_whatever_binds_the_desk_to_more_is_refused(sentence: str) -> None:
 @pytest.mark.parametrize(
     "sentence",
     [
+        "抱歉，您的耳机有一边没有声音。",
         "我们会马上为您全额退款。",
         "非常抱歉，明天就会到货。",
         "已为您退款7.47 EUR。",
