@@ -34,7 +34,7 @@ def ensure(name: str, profile: str = "cpu", *, quiet: bool = False, cache: Path 
             f"{name} has no engine arguments for the profile {profile!r}",
             hint=f"It runs under: {', '.join(wanted.engine)}. See `keepword models list`.",
         )
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     place = cache or default_cache()
     if wanted.file is None:
         return fetch_snapshot(wanted, place, console)
