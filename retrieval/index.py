@@ -26,7 +26,7 @@ from retrieval.passages import Passage
 from retrieval.training import train_head
 from retrieval.vector import VectorIndex
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when anything that shapes an index changes: normalisation, tokens, features, training, file layout."""
 KEEP_VERSIONS = 3
 

@@ -2,7 +2,7 @@
 
 A convex combination (Bruch et al. 2023) of scores that are both brought to 0…1 without looking at the other results.
 Reciprocal-rank fusion was tried first: it cannot tell a match on "is there some" from one on a product's name, and on the
-demo pack's exemplars it lost to the vectors alone.
+demo pack's exemplars it found less than the vectors alone.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,8 @@ from retrieval.normalise import normalise
 from retrieval.passages import Passage
 
 VECTOR_WEIGHT = 0.7
+"""Exemplars of the right scenario somewhere in the first eight, misspelt messages, near-duplicates held out (demo pack): 93.9 %
+with this weight, 93.2 % by vectors alone, 85.5 % by words alone; 0.5 to 0.8 differ by half a point."""
 CANDIDATES = 100
 """How deep each ranking is read, at least."""
 

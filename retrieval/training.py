@@ -5,6 +5,7 @@ Needs scikit-learn; using a trained head does not.
 
 import random
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +33,9 @@ VECTOR_SCALE = 8.0
 """Cosines of E5 crowd into 0.75 to 1: centred vectors are short, and regularisation would keep them from counting."""
 SPELLING_SCALE = 2.0
 INVERSE_REGULARISATION = 1.0
-VARIANTS = 1
-"""Misspelt copies of each text in the training set."""
+MISSPELT_EVERY = 3
+"""One text in three is learnt from misspelt too, another one in three is tested with misspelt. More copies measured no
+better, and embedding them is what a build spends its time on."""
 UNSEEN_LOGIT = -20.0
 
 IntArray = NDArray[np.int64]
@@ -56,7 +58,8 @@ def train_head(name: str, passages: Sequence[Passage], embedder: Embedder, progr
         raise ValueError(f'no passage carries the label "{name}"')
     data = _Examples(name, passages, embedder)
     logits, misspelt_logits = _held_out(data, progress)
-    temperature = _temperature(np.vstack([logits, misspelt_logits]), np.tile(data.target, 2))
+    misspelt_target = data.target[data.tested]
+    temperature = _temperature(np.vstack([logits, misspelt_logits]), np.concatenate([data.target, misspelt_target]))
     model = _Model(data, np.ones(len(passages), dtype=np.bool_))
     locales = [passage.locale for passage in passages]
     summary = {
@@ -64,13 +67,15 @@ def train_head(name: str, passages: Sequence[Passage], embedder: Embedder, progr
         "groups": len(np.unique(data.groups)),
         "temperature": round(temperature, 3),
         **_measures(logits / temperature, data.target, locales),
-        "misspelt": _measures(misspelt_logits / temperature, data.target, locales),
+        "misspelt": _measures(misspelt_logits / temperature, misspelt_target, [locales[at] for at in data.tested]),
     }
     return HeadReport(model.head(name, temperature), summary)
 
 
 class _Examples:
-    """The training set: each text clean, with misspelt variants to learn from, and misspelt once more to test with."""
+    """The training set: each text clean, those at `learnt` misspelt for learning, those at `tested` misspelt for testing.
+
+    Which ones, and how they are misspelt, depends on the text alone: heads over the same texts share their embeddings."""
 
     def __init__(self, name: str, passages: Sequence[Passage], embedder: Embedder) -> None:
         texts = [passage.text for passage in passages]
@@ -82,14 +87,17 @@ class _Examples:
         self.groups = near_duplicate_groups(vectors, cosine=NEAR_DUPLICATE_COSINE)
         self.fold = fold_of_groups(self.groups, self.target, folds=FOLDS, seed=SEED)
         self.clean = self._features(texts, embedder)
-        learn, test = random.Random(SEED), random.Random(SEED + 1)
-        self.variants = [self._features([perturb(text, learn) for text in texts], embedder) for _ in range(VARIANTS)]
-        self.misspelt = self._features([perturb(text, test) for text in texts], embedder)
+        turn = np.array([zlib.crc32(text.encode("utf-8", "replace")) % MISSPELT_EVERY for text in texts])
+        self.learnt, self.tested = np.nonzero(turn == 0)[0], np.nonzero(turn == 1)[0]
+        self.learnt_misspelt = self._features([_misspelt(texts[at]) for at in self.learnt], embedder)
+        self.tested_misspelt = self._features([_misspelt(texts[at]) for at in self.tested], embedder)
 
     def _features(self, texts: Sequence[str], embedder: Embedder) -> csr_matrix:
         """[texts, dimension + BUCKETS]: the centred embedding, then the spelling, each scaled."""
         clean = [normalise(text) for text in texts]
         vectors: Vectors = (embedder.embed(clean, "query") - self.mean) * VECTOR_SCALE
+        if not clean:
+            return csr_matrix((0, len(self.mean) + BUCKETS), dtype=np.float32)
         rows = [spelling_features(text) for text in clean]
         ends = np.cumsum([0, *(len(buckets) for buckets, _ in rows)])
         buckets = np.concatenate([buckets for buckets, _ in rows])
@@ -104,8 +112,9 @@ class _Model:
 
     def __init__(self, data: _Examples, chosen: NDArray[np.bool_]) -> None:
         self._data = data
-        features = vstack([data.clean[chosen], *(variant[chosen] for variant in data.variants)], format="csr")
-        target = np.tile(data.target[chosen], 1 + VARIANTS)
+        learnt = chosen[data.learnt]
+        features = vstack([data.clean[chosen], data.learnt_misspelt[learnt]], format="csr")
+        target = np.concatenate([data.target[chosen], data.target[data.learnt[learnt]]])
         self.weights = np.zeros((features.shape[1], len(data.labels)))
         self.bias = np.full(len(data.labels), UNSEEN_LOGIT)
         seen = np.unique(target)
@@ -136,17 +145,21 @@ class _Model:
 
 def _held_out(data: _Examples, progress: Progress | None) -> tuple[Logits, Logits]:
     """Logits of every example, clean and misspelt, from a model that saw neither it nor its near-duplicates."""
-    shape = (len(data.target), len(data.labels))
-    clean, misspelt = np.zeros(shape), np.zeros(shape)
+    clean = np.zeros((len(data.target), len(data.labels)))
+    misspelt = np.zeros((len(data.tested), len(data.labels)))
     for fold in range(FOLDS):
         test = data.fold == fold
         if test.any() and not test.all():
             model = _Model(data, ~test)
             clean[test] = model.logits(data.clean[test])
-            misspelt[test] = model.logits(data.misspelt[test])
+            misspelt[test[data.tested]] = model.logits(data.tested_misspelt[test[data.tested]])
         if progress:
             progress("cross-validate", fold + 1, FOLDS)
     return clean, misspelt
+
+
+def _misspelt(text: str) -> str:
+    return perturb(text, random.Random(f"{SEED} {text}"))
 
 
 def _softmax(logits: Logits) -> Logits:
@@ -166,6 +179,8 @@ def _temperature(logits: Logits, target: IntArray) -> float:
 
 
 def _measures(logits: Logits, target: IntArray, locales: Sequence[str]) -> dict[str, Any]:
+    if not len(target):
+        return {}
     shares = _softmax(logits)
     best = shares.argmax(axis=1)
     right = best == target

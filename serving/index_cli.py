@@ -1,6 +1,7 @@
 """`keepword index build|search`: the pack's retrieval index from the command line."""
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,7 +96,7 @@ def _open(name: str, root: Path, embedder: str) -> PackRetriever:
 def _figures(measured: dict[str, Any]) -> list[str]:
     by_locale = " ".join(f"{locale} {share:.3f}" for locale, share in measured["accuracy_by_locale"].items())
     numbers = [f"{measured[key]:.3f}" for key in ("macro_f1", "top_three", "calibration_error")]
-    return [f"{measured['accuracy']:.3f}", by_locale, *numbers, f"{measured['misspelt']['accuracy']:.3f}"]
+    return [f"{measured['accuracy']:.3f}", by_locale, *numbers, f"{measured['misspelt'].get('accuracy', math.nan):.3f}"]
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:

@@ -15,8 +15,13 @@ from retrieval.passages import Passage, chunk
 from retrieval.search import Query, Searcher, make_query
 
 HEADS = (Head("scenario", "exemplar"), Head("act", "exemplar"))
-SCENARIO_PULL = 1.0
-"""How much a clause gains from standing under a likely scenario, beside its own score (at most 1)."""
+EXEMPLAR_PULL = 0.1
+"""What an exemplar gains, beside its own score (at most 1), when its label is certain. Measured by cross-validation over the
+demo pack: of the first eight, 79 % have the message's scenario instead of 57 %, and the scenario is still among them in 96 %;
+a stronger pull repeats the classifier's mistakes."""
+CLAUSE_PULL = 0.3
+"""The same for a clause. Stronger, since clauses are worded nothing like messages."""
+EXEMPLAR_DEPTH = 50
 
 
 def passages_of(pack: Pack) -> tuple[Passage, ...]:
@@ -82,17 +87,18 @@ class PackRetriever:
             return True
 
     def retrieve(self, text: str, locale: Locale, *, exemplars: int = 8, clauses: int = 6) -> Retrieved:
-        """Exemplars of any locale, `locale`'s own first where they score the same; clauses once each, whichever
-        locale's wording matched. Raises nothing of its own: any text, even an empty one, gets an answer."""
+        """Exemplars of any locale, since the other language's help too; clauses once each, whichever wording matched.
+        `locale` is the port's and changes nothing here: a message shows its language itself. Raises nothing of its own:
+        any text, even an empty one, gets an answer."""
         live = self._live  # one read: the swap cannot come between
         query = make_query(text, self._embedder)
-        found = live.searcher.search(query, kind="exemplar", limit=exemplars)
         scenarios = _shares(live, "scenario", tuple(live.pack.scenarios), query)
+        acts = _shares(live, "act", tuple(Act), query)
         return Retrieved(
-            exemplars=tuple(ScoredExemplar(live.exemplars[hit.passage.id], hit.score) for hit in found),
+            exemplars=_exemplars(live, query, scenarios, acts, exemplars),
             clauses=_clauses(live, query, scenarios, clauses),
             scenarios=scenarios,
-            acts=_shares(live, "act", tuple(Act), query),
+            acts=acts,
         )
 
 
@@ -116,12 +122,24 @@ def _shares(live: _Live, head: str, labels: tuple[str, ...], query: Query) -> Ma
     return {label: share / total if total else 1 / len(shares) for label, share in shares.items()}
 
 
+def _exemplars(
+    live: _Live, query: Query, scenarios: Mapping[str, float], acts: Mapping[str, float], limit: int
+) -> tuple[ScoredExemplar, ...]:
+    """Rank by likeness and by how likely the exemplar's label is: its scenario, or its act when it has none."""
+    scored = []
+    for hit in live.searcher.search(query, kind="exemplar", limit=max(EXEMPLAR_DEPTH, limit)):
+        exemplar = live.exemplars[hit.passage.id]
+        likely = acts[exemplar.act.value] if exemplar.scenario is None else scenarios.get(exemplar.scenario, 0.0)
+        scored.append(ScoredExemplar(exemplar, hit.score + EXEMPLAR_PULL * likely))
+    return tuple(sorted(scored, key=lambda each: -each.score)[:limit])
+
+
 def _clauses(live: _Live, query: Query, scenarios: Mapping[str, float], limit: int) -> tuple[ScoredClause, ...]:
     """Rank every clause by its best passage and by how likely its scenario is; a clause for "*" gains nothing by it."""
     best: dict[str, float] = {}
     for hit in live.searcher.search(query, kind="clause", limit=len(live.searcher.index.passages)):
         clause_id = hit.passage.labels["clause"]
-        pull = SCENARIO_PULL * sum(scenarios.get(scenario, 0.0) for scenario in live.clauses[clause_id].scenarios)
+        pull = CLAUSE_PULL * sum(scenarios.get(scenario, 0.0) for scenario in live.clauses[clause_id].scenarios)
         best[clause_id] = max(best.get(clause_id, 0.0), hit.score + pull)
     ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))
     return tuple(ScoredClause(clause_id, score) for clause_id, score in ranked[:limit])
