@@ -3,12 +3,22 @@
 The Common Expression Language reads `false && unknown` as false and `true || unknown` as true (cel-spec, logical operators).
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import cel
 
 from agents.domain.words import Facts
+
+GIVEN = frozenset({"param", "args", "confirmed"})  # names that are no facts: no tool can be asked for them
+FUNCTIONS = frozenset(
+    {"size", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bytes", "timestamp"}
+    | {"duration", "type", "dyn", "getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"}
+    | {"getHours", "getMinutes", "getSeconds", "getMilliseconds"}
+)  # the standard ones (cel-spec, list of standard definitions) this engine has
+_STRING = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'")
+_BINDS = re.compile(r"\.(?:all|exists|exists_one|existsOne|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 
 
 class ConditionInvalid(ValueError):
@@ -23,15 +33,23 @@ class Unknown:
 
 
 class Scope:
-    """The names an expression sees, prepared once for many evaluations: facts, `param`, and what a proposal adds."""
+    """The names an expression sees, prepared once for many evaluations: facts, `param`, and what a proposal adds.
+
+    A value CEL cannot hold (a set, a lone surrogate) leaves its name out, so every condition on it is unknown.
+    """
 
     def __init__(self, facts: Facts, **more: Any) -> None:
-        self.names = frozenset(facts) | frozenset(more)
-        self.context = cel.Context({**{name: dict(fields) for name, fields in facts.items()}, **more})
+        values = {**{name: dict(fields) for name, fields in facts.items()}, **more}
+        try:
+            self.context = cel.Context(values)
+        except Exception:  # one hostile value must not blind the other conditions
+            values = {name: value for name, value in values.items() if _holdable(name, value)}
+            self.context = cel.Context(values)
+        self.names = frozenset(values)
 
 
 class Expression:
-    """A compiled expression. `names` are the root names it reads, sorted."""
+    """A compiled expression. `names` are the root names it reads, sorted, without those a macro binds itself."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -39,25 +57,46 @@ class Expression:
             self._program = cel.compile(source)
         except ValueError as error:
             raise ConditionInvalid(str(error)) from error
-        self.names = tuple(self._program.variables())
-        self.functions = tuple(self._program.functions())
+        bound = set(_BINDS.findall(without_strings(source)))
+        self.names = tuple(sorted(name for name in self._program.variables() if name not in bound))
 
     def value(self, scope: Scope) -> Any:
         """The value, or Unknown. Raises nothing: hostile values make it unknown."""
         try:
             return self._program.execute(scope.context)
         except Exception:  # the engine raises KeyError, TypeError, RuntimeError, ValueError, OverflowError alike
-            missing = tuple(name for name in self.names if name not in scope.names)
-            return Unknown(missing or tuple(name for name in self.names if name not in ("param", "args", "confirmed")))
+            missing = tuple(name for name in self.names if name not in scope.names and name not in GIVEN)
+            return Unknown(missing or self._facts)
 
     def truth(self, scope: Scope) -> bool | Unknown:
         """True or False; anything that is not a boolean is Unknown."""
         value = self.value(scope)
-        return value if isinstance(value, bool | Unknown) else Unknown(self.names)
+        return value if isinstance(value, bool | Unknown) else Unknown(self._facts)
 
     def whole(self, scope: Scope) -> int | Unknown:
         """An integer; booleans, fractions and anything else are Unknown."""
         value = self.value(scope)
         if isinstance(value, Unknown):
             return value
-        return value if isinstance(value, int) and not isinstance(value, bool) else Unknown(self.names)
+        return value if isinstance(value, int) and not isinstance(value, bool) else Unknown(self._facts)
+
+    def unknown_functions(self) -> tuple[str, ...]:
+        """The functions it calls that there are not: the condition would be unknown for ever."""
+        return tuple(name for name in self._program.functions() if name[:1].isalpha() and name not in FUNCTIONS)
+
+    @property
+    def _facts(self) -> tuple[str, ...]:
+        return tuple(name for name in self.names if name not in GIVEN)
+
+
+def without_strings(source: str) -> str:
+    """`source` with every string literal emptied: what is left are names and operators."""
+    return _STRING.sub('""', source)
+
+
+def _holdable(name: str, value: Any) -> bool:
+    try:
+        cel.Context({name: value})
+    except Exception:
+        return False
+    return True

@@ -1,12 +1,14 @@
 """The policy engine: one verdict for one proposed action over facts. Default deny; forbid beats permit.
 
 Order of the answer: a forbid that holds, a cap that would be broken or a requirement that is false deny; else a fact that is
-missing asks for it; else no permit denies; else a missing confirmation asks for one; else allow.
+missing asks for it, where it could still end in a yes; else no permit denies; else allow. What is allowed only with the
+customer's yes, and that yes is not there yet, needs confirmation.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from agents.domain.pack import Pack
 from agents.domain.words import ActionRecord, ActionStatus, Clause, Effect, Facts, Proposal, Ruling, Rung, Verdict
@@ -15,6 +17,7 @@ from agents.policy.conditions import Expression, Scope, Unknown
 ANY = "*"
 COUNTED = frozenset({ActionStatus.INTENDED, ActionStatus.DONE, ActionStatus.UNKNOWN})
 _CONFIRMED = "confirmed"
+_MAX_WINDOW_DAYS = 36_500  # a longer window is no window: everything counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one rule says of one proposal. `holds`: permits, forbids, is satisfied (require) or would be broken (cap)."""
+    """What one rule says of one proposal. `holds`: permits, forbids, is satisfied (require) or would be broken (cap).
+    `limits` are a cap's values as evaluated, with `spent_amount_cents` and `spent_count` of its window."""
 
     rule: Rule
     holds: bool | Unknown
+    limits: Mapping[str, int | Unknown]
 
 
 class PolicyEngine:
@@ -59,23 +64,16 @@ class PolicyEngine:
         now: datetime,
     ) -> Verdict:
         """The verdict for `proposal`. `spent` are the customer's ledger lines. Never raises on hostile arguments."""
-        findings = self.findings(proposal, scenario=scenario, facts=facts, confirmed=confirmed, spent=spent, now=now)
-        against = [f for f in findings if _denies(f)]
-        if against:
-            return Verdict(proposal, Ruling.DENY, _ids(against))
-        unknown = [f for f in findings if isinstance(f.holds, Unknown)]
-        permits = [f for f in findings if f.rule.clause.effect is Effect.PERMIT]
-        granted = [f for f in permits if f.holds is True]
-        blocking = unknown if not granted else [f for f in unknown if f.rule.clause.effect is not Effect.PERMIT]
-        if blocking:
-            missing = dict.fromkeys(name for f in blocking if isinstance(f.holds, Unknown) for name in f.holds.missing)
-            return Verdict(proposal, Ruling.NEEDS_FACT, _ids(blocking), tuple(sorted(missing)))
-        if not granted:
-            return Verdict(proposal, Ruling.DENY, _ids(permits))
-        asked = [f for f in findings if _asks_confirmation(f)]
-        if asked:
-            return Verdict(proposal, Ruling.NEEDS_CONFIRMATION, _ids(granted + asked))
-        return Verdict(proposal, Ruling.ALLOW, _ids(granted))
+        ask = partial(self.findings, proposal, scenario=scenario, facts=facts, spent=spent, now=now)
+        agreed = ask(confirmed=True)
+        verdict = _verdict(proposal, agreed)
+        if confirmed or verdict.ruling is not Ruling.ALLOW or not any(_reads_confirmed(f.rule) for f in agreed):
+            return verdict
+        today = ask(confirmed=False)
+        if _verdict(proposal, today).ruling is Ruling.ALLOW:
+            return verdict
+        asking = _ids(f for f, then in zip(today, agreed, strict=True) if f.holds != then.holds)
+        return Verdict(proposal, Ruling.NEEDS_CONFIRMATION, tuple(dict.fromkeys(verdict.clause_ids + asking)))
 
     def findings(
         self,
@@ -87,16 +85,13 @@ class PolicyEngine:
         spent: Sequence[ActionRecord],
         now: datetime,
     ) -> tuple[Finding, ...]:
-        """What every clause that applies to this action in this scenario says, in pack order."""
-        scope = Scope(facts, param=self._parameters, args=dict(proposal.args), confirmed=confirmed)
-        found = []
-        for rule in self.rules(scenario, proposal.action):
-            holds = rule.when.truth(scope)
-            if rule.clause.effect is Effect.CAP and holds is not False:
-                broken = _cap_broken(rule, scope, proposal, spent, now)
-                holds = holds if isinstance(holds, Unknown) and broken is not False else broken
-            found.append(Finding(rule, holds))
-        return tuple(found)
+        """What every clause that applies to this action in this scenario says, in the order of `rules`."""
+        scope = self.scope(proposal, facts, confirmed=confirmed)
+        return tuple(_finding(rule, scope, proposal, spent, now) for rule in self.rules(scenario, proposal.action))
+
+    def scope(self, proposal: Proposal, facts: Facts, *, confirmed: bool) -> Scope:
+        """The names this proposal's conditions see."""
+        return Scope(facts, param=self._parameters, args=dict(proposal.args), confirmed=confirmed)
 
     def rules(self, scenario: str, action: str) -> tuple[Rule, ...]:
         """The rules for an action in a scenario, each once: the named ones first, then those for every scenario or action."""
@@ -122,47 +117,77 @@ class PolicyEngine:
         return self._terms[key]
 
 
-def _cap_broken(rule: Rule, scope: Scope, proposal: Proposal, spent: Sequence[ActionRecord], now: datetime) -> bool | Unknown:
-    """True when this proposal with the counted ledger lines of the window exceeds a limit. Without window: this one alone."""
-    lines: Iterable[ActionRecord] = ()
-    if "window_days" in rule.limits:
-        days = rule.limits["window_days"].whole(scope)
-        if isinstance(days, Unknown):
-            return days
-        since = now - timedelta(days=days)
-        lines = [line for line in spent if _counts(rule.clause, line) and (line.at is None or line.at > since)]
-    lines = tuple(lines)
-    if "amount_cents" in rule.limits:
-        limit, asked = rule.limits["amount_cents"].whole(scope), proposal.args.get("amount_cents", 0)
-        if isinstance(limit, Unknown):
-            return limit
-        if not isinstance(asked, int) or isinstance(asked, bool) or asked < 0:
-            return True
-        if sum(line.amount_cents or 0 for line in lines) + asked > limit:
-            return True
-    if "count" in rule.limits:
-        limit = rule.limits["count"].whole(scope)
-        if isinstance(limit, Unknown):
-            return limit
-        if len(lines) + 1 > limit:
-            return True
-    return False
+def _verdict(proposal: Proposal, findings: Sequence[Finding]) -> Verdict:
+    """Allow, deny or needs-fact, from what every clause says."""
+    against = [f for f in findings if _denies(f)]
+    if against:
+        return Verdict(proposal, Ruling.DENY, _ids(against))
+    permits = [f for f in findings if f.rule.clause.effect is Effect.PERMIT]
+    granted = [f for f in permits if f.holds is True]
+    if not granted and not any(isinstance(f.holds, Unknown) for f in permits):  # no fact could turn this into a yes
+        return Verdict(proposal, Ruling.DENY, _ids(permits))
+    unknown = [f for f in findings if isinstance(f.holds, Unknown)]
+    blocking = [f for f in unknown if not granted or f.rule.clause.effect is not Effect.PERMIT]
+    if blocking:
+        missing = {name for f in blocking if isinstance(f.holds, Unknown) for name in f.holds.missing}
+        return Verdict(proposal, Ruling.NEEDS_FACT, _ids(blocking), tuple(sorted(missing)))
+    return Verdict(proposal, Ruling.ALLOW, _ids(granted))
 
 
-def _counts(clause: Clause, line: ActionRecord) -> bool:
-    return line.status in COUNTED and (ANY in clause.actions or line.proposal.action in clause.actions)
+def _finding(rule: Rule, scope: Scope, proposal: Proposal, spent: Sequence[ActionRecord], now: datetime) -> Finding:
+    holds = rule.when.truth(scope)
+    if rule.clause.effect is not Effect.CAP or holds is False:
+        return Finding(rule, holds, {})
+    limits: dict[str, int | Unknown] = {name: limit.whole(scope) for name, limit in rule.limits.items()}
+    lines = _counted(rule.clause, limits.get("window_days"), spent, now)
+    limits["spent_amount_cents"] = sum(max(line.amount_cents or 0, 0) for line in lines)
+    limits["spent_count"] = len(lines)
+    broken = _broken(limits, proposal, lines)
+    return Finding(rule, holds if isinstance(holds, Unknown) and broken is not False else broken, limits)
+
+
+def _counted(
+    clause: Clause, window_days: int | Unknown | None, spent: Sequence[ActionRecord], now: datetime
+) -> tuple[ActionRecord, ...]:
+    """The ledger lines a cap counts: its actions inside the rolling window; none without a window."""
+    if window_days is None or isinstance(window_days, Unknown):
+        return ()
+    since = now - timedelta(days=window_days) if 0 <= window_days <= _MAX_WINDOW_DAYS else None
+    return tuple(
+        line
+        for line in spent
+        if line.status in COUNTED
+        and (ANY in clause.actions or line.proposal.action in clause.actions)
+        and (since is None or line.at is None or line.at > since)
+    )
+
+
+def _broken(limits: Mapping[str, int | Unknown], proposal: Proposal, lines: Sequence[ActionRecord]) -> bool | Unknown:
+    """True when this proposal with the counted `lines` exceeds a limit; unknown when a limit is and none is exceeded."""
+    if isinstance(window := limits.get("window_days"), Unknown):
+        return window
+    asked = proposal.args.get("amount_cents", 0)
+    used = {"amount_cents": sum(max(line.amount_cents or 0, 0) for line in lines), "count": len(lines)}
+    unknown: Unknown | None = None
+    for name, each in (("amount_cents", asked), ("count", 1)):
+        if name not in limits:
+            continue
+        limit = limits[name]
+        if isinstance(limit, Unknown):
+            unknown = limit
+        elif not isinstance(each, int) or isinstance(each, bool) or each < 0 or used[name] + each > limit:
+            return True
+    return False if unknown is None else unknown
 
 
 def _denies(finding: Finding) -> bool:
-    effect = finding.rule.clause.effect
-    if effect in (Effect.FORBID, Effect.CAP):
+    if finding.rule.clause.effect in (Effect.FORBID, Effect.CAP):
         return finding.holds is True
-    return effect is Effect.REQUIRE and finding.holds is False and _CONFIRMED not in finding.rule.when.names
+    return finding.rule.clause.effect is Effect.REQUIRE and finding.holds is False
 
 
-def _asks_confirmation(finding: Finding) -> bool:
-    rule = finding.rule
-    return rule.clause.effect is Effect.REQUIRE and finding.holds is False and _CONFIRMED in rule.when.names
+def _reads_confirmed(rule: Rule) -> bool:
+    return any(_CONFIRMED in expression.names for expression in (rule.when, *rule.limits.values()))
 
 
 def _ids(findings: Iterable[Finding]) -> tuple[str, ...]:
