@@ -2,11 +2,13 @@
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
 
 from agents.domain.errors import BadInput, NotFound, ToolFailed, ToolFailure, ToolUnknown
 from agents.domain.words import Proposal, ToolSpec
@@ -29,13 +31,7 @@ class PackBackOffice:
         bound = self._tools.get(tool)
         if bound is None:
             raise NotFound(f"no tool named {tool!r}", hint=f"The pack has: {', '.join(sorted(self._tools))}.")
-        try:
-            checked = bound.arguments.model_validate(dict(args))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or tool
-            raise BadInput(f"{tool}: {first['msg']}", field=field, hint="See the tool's schema.") from error
-        values = {name: getattr(checked, name) for name in type(checked).model_fields}
+        values = _checked(bound, args)
         broke = ToolFailed if bound.spec.kind == "read" else ToolUnknown
         try:
             async with asyncio.timeout(bound.spec.timeout_s):
@@ -49,18 +45,34 @@ class PackBackOffice:
 
     async def outcome(self, proposal: Proposal, call: ToolCall) -> Mapping[str, Any] | None:
         """The receipt of a write done under `call.key`, None when there is none. Raises ToolUnknown when it cannot be asked."""
+        bound = self._tools.get(proposal.action)
         try:
-            receipt = await self._module.lookup_receipt(self._resource, call)
+            async with asyncio.timeout(bound.spec.timeout_s if bound is not None else None):
+                receipt = await self._module.lookup_receipt(self._resource, call)
+                return None if receipt is None else _fields(receipt)
         except Exception as error:
             raise ToolUnknown(f"{proposal.action}: the receipt cannot be looked up: {type(error).__name__}") from error
-        return None if receipt is None else _fields(receipt)
 
     async def close(self) -> None:
         await self._module.close(self._resource)
 
 
+def _checked(bound: BoundTool, args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as the tool's own types. They come as JSON values: what is no JSON is bad input too."""
+    name = bound.spec.name
+    try:
+        checked = bound.arguments.model_validate_json(json.dumps(dict(args), allow_nan=False))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or name
+        raise BadInput(f"{name}: {field}: {first['msg']}", field=field, hint="See the tool's schema.") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadInput(f"{name}: the arguments are no JSON: {error}", field=name, hint="See the tool's schema.") from error
+    return {field: getattr(checked, field) for field in type(checked).model_fields}
+
+
 def _fields(result: Any) -> dict[str, Any]:
-    """A dataclass or mapping as plain fields."""
-    if dataclasses.is_dataclass(result) and not isinstance(result, type):
-        return dataclasses.asdict(result)
-    return dict(result)
+    """A dataclass or mapping as plain fields of JSON values: dates as ISO 8601, enums by value."""
+    fields = dataclasses.asdict(result) if dataclasses.is_dataclass(result) and not isinstance(result, type) else dict(result)
+    plain: dict[str, Any] = to_jsonable_python(fields)
+    return plain

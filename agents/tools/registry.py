@@ -7,12 +7,12 @@ The first two parameters are the opened back office and the ToolCall; the others
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, ParamSpec, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 
 from agents.domain.words import ToolSpec
 
@@ -69,22 +69,39 @@ def _bind(
         raise ToolInvalid(f"tool {name} must be an async function")
     if kind == "read" and provides is None:
         raise ToolInvalid(f"read tool {name} must say which fact it provides: provides=…")
+    if not timeout_s > 0:
+        raise ToolInvalid(f"tool {name}: timeout_s must be above 0")
     parameters = list(inspect.signature(function).parameters.values())
     if len(parameters) < 2:
         raise ToolInvalid(f"tool {name} must take the back office and the ToolCall first")
-    hints = get_type_hints(function)
+    hints = _hints(function)
     fields: dict[str, Any] = {}
     for parameter in parameters[2:]:
-        if parameter.name not in hints:
-            raise ToolInvalid(f"tool {name}: parameter {parameter.name} has no type")
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise ToolInvalid(f"tool {name}: parameter {parameter.name} is not a single named value")
+        _check_parameter(name, parameter, hints)
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[parameter.name] = (hints[parameter.name], default)
     arguments = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid", strict=True, frozen=True), **fields)
-    try:
-        schema = arguments.model_json_schema()
-    except Exception as error:
-        raise ToolInvalid(f"tool {name}: a parameter's type has no JSON Schema: {error}") from error
-    spec = ToolSpec(name, kind, inspect.getdoc(function) or "", requires, provides, schema, timeout_s)
+    spec = ToolSpec(name, kind, inspect.getdoc(function) or "", requires, provides, arguments.model_json_schema(), timeout_s)
     return BoundTool(spec, function, arguments, hints.get("return"))
+
+
+def _hints(function: Callable[..., Awaitable[Any]]) -> dict[str, Any]:
+    try:
+        return get_type_hints(function)
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        raise ToolInvalid(f"tool {function.__name__}: a type cannot be read: {error}") from error
+
+
+def _check_parameter(tool_name: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> None:
+    """Raises ToolInvalid unless the parameter is one named value whose type has a JSON Schema."""
+    what = f"tool {tool_name}: parameter {parameter.name}"
+    if parameter.name not in hints:
+        raise ToolInvalid(f"{what} has no type")
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+        raise ToolInvalid(f"{what} is not a single named value")
+    if parameter.name.startswith("_") or hasattr(BaseModel, parameter.name):
+        raise ToolInvalid(f"{what} has a reserved name")
+    try:
+        TypeAdapter(hints[parameter.name]).json_schema()
+    except Exception as error:  # pydantic has several, one per way a type can be no JSON
+        raise ToolInvalid(f"{what} has a type without JSON Schema: {hints[parameter.name]!r}") from error
