@@ -3,6 +3,7 @@
 The result is a list of events to append and the points the reply must say.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import uuid4
@@ -10,7 +11,7 @@ from uuid import uuid4
 from agents.domain.events import ActionTaken, Event, HandoffRaised, Judged, OfferClosed, OfferMade
 from agents.domain.pack import Pack
 from agents.domain.session import SessionState
-from agents.domain.words import Act, ActionStatus, Facts, Handoff, Offer, Plan, Ruling
+from agents.domain.words import Act, ActionRecord, ActionStatus, Facts, Handoff, Offer, Plan, Ruling
 from agents.ledger.ledger import Ledger
 from agents.negotiation.offers import Table, choose, lay_table
 from agents.planning.planner import Planned
@@ -123,7 +124,14 @@ class Decider:
         self, decision: Decision, turn_id: str, state: SessionState, offer: Offer, facts: Facts, points: Points
     ) -> None:
         began = self._clock.monotonic()
-        record = await self._ledger.execute(offer, session_id=state.session_id, customer_id=state.customer_id)
+
+        def permits(spent: Sequence[ActionRecord]) -> bool:  # once more, beside what other sessions intend by now
+            verdict = self._policy.judge(
+                offer.proposal, scenario=offer.scenario, facts=facts, confirmed=True, spent=spent, now=self._clock.now()
+            )
+            return verdict.ruling is Ruling.ALLOW
+
+        record = await self._ledger.execute(offer, session_id=state.session_id, customer_id=state.customer_id, permits=permits)
         decision.events += [
             ActionTaken(turn_id, record, round(self._clock.monotonic() - began, 4)),
             OfferClosed(turn_id, offer.id, "accepted"),
