@@ -43,11 +43,20 @@ def _tool_call(tools: Sequence[str], order_ids: Sequence[str], *, notes: int = 3
     return json.dumps(schema, separators=(",", ":"))
 
 
+_CONFIRM: Final = json.dumps(
+    {
+        "type": "object",
+        "properties": {"confirmed": {"type": "boolean"}, "order_id": {"type": "string", "pattern": "^KW-[0-9]{4}$"}},
+        "required": ["confirmed", "order_id"],
+        "additionalProperties": False,
+    }
+)
 DEPLOYED: Final = (
     Structure("regex", r"[A-K][A-K]? [aserc] (KW-[0-9]{4}|-)", "bench-plan"),
     Structure("regex", r"risk=(low|medium|high) next=(ask|read|offer|act)", "bench-risk"),
     Structure("choice", json.dumps(["accepts", "rejects", "counters", "asks", "supplies", "退款", "换货"]), "bench-act"),
     Structure("json", _tool_call(["refund_partial", "replace_item"], [], notes=1), "bench-call"),
+    Structure("json", _CONFIRM, "bench-confirm"),
 )
 MESSAGES: Final = (
     "The mug of order KW-1042 arrived in pieces.",

@@ -5,7 +5,6 @@ lookup (microseconds), any other is compiled by llguidance, whose compile time s
 the automaton lazily. Neither makes a request wait for an automaton over the whole vocabulary.
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,14 +18,7 @@ from vllm.v1.structured_output.backend_types import StructuredOutputBackend, Str
 from vllm.v1.structured_output.utils import get_outlines_vocabulary
 
 from agents.ports import Structure
-from serving.engine.grammars import GrammarCache, tokenizer_digest
-
-_KINDS = {
-    "json": StructuredOutputOptions.JSON,
-    "regex": StructuredOutputOptions.REGEX,
-    "choice": StructuredOutputOptions.CHOICE,
-}
-Key = tuple[StructuredOutputOptions, str]
+from serving.engine.grammars import GrammarCache, reference, tokenizer_digest
 
 
 class Compiled:
@@ -87,15 +79,15 @@ class ComposedBackend(StructuredOutputBackend):
         self._max_rollback: int = speculative.num_speculative_tokens if speculative is not None else 0
         digest = tokenizer_digest(tokenizer.get_vocab(), tokenizer.eos_token_id)
         cache = GrammarCache(cache_folder, digest, lambda: get_outlines_vocabulary(tokenizer).inner)
-        self._ahead: Mapping[Key, Compiled] = {
-            _key(structure): Compiled(cache.index(structure), tokenizer.eos_token_id) for structure in structures
+        self._ahead: Mapping[str, Compiled] = {
+            reference(structure): Compiled(cache.index(structure), tokenizer.eos_token_id) for structure in structures
         }
 
     def compile_grammar(
         self, request_type: StructuredOutputOptions, grammar_spec: str, stop_token_ids: set[int] | None = None
     ) -> StructuredOutputGrammar:
         started = time.perf_counter()
-        compiled = self._ahead.get((request_type, grammar_spec))
+        compiled = self._ahead.get(grammar_spec)
         grammar: AheadGrammar | RequestGrammar
         if compiled is not None:
             guide = outlines_core.Guide(compiled.index, max_rollback=self._max_rollback)
@@ -115,9 +107,3 @@ class ComposedBackend(StructuredOutputBackend):
 
     def destroy(self) -> None:
         """Nothing is held outside this process's memory."""
-
-
-def _key(structure: Structure) -> Key:
-    """How vLLM spells this structure when a request brings it."""
-    spec = json.dumps(json.loads(structure.spec)) if structure.kind == "choice" else structure.spec
-    return _KINDS[structure.kind], spec

@@ -11,14 +11,18 @@ import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import outlines_core  # type: ignore[import-untyped]
 from outlines.types.dsl import Choice, JsonSchema, Regex, Term, to_regex
 
 from agents.ports import Structure
 
-_DIGEST_BYTES = 32
+_DIGEST_BYTES: Final = 32
+_OF_ANY: Final = ("type", "enum", "const", "title", "description")
+_OF_OBJECTS: Final = ("properties", "required", "additionalProperties")
+_OF_ARRAYS_AND_STRINGS: Final = ("items", "minItems", "maxItems", "minLength", "maxLength", "pattern")
+_KEPT: Final = frozenset((*_OF_ANY, *_OF_OBJECTS, *_OF_ARRAYS_AND_STRINGS))
 
 
 def outlines_type(structure: Structure) -> Term:
@@ -33,6 +37,32 @@ def outlines_type(structure: Structure) -> Term:
 def pattern_of(structure: Structure) -> str:
     """The regular expression of a structure. Raises TypeError or ValueError when Outlines cannot express it."""
     return to_regex(outlines_type(structure))
+
+
+def expressible(structure: Structure) -> bool:
+    """Whether the automaton means exactly what the structure says. Outlines drops the bounds of numbers (and lets their digits
+    run on), so a schema that has numbers, or a keyword not in the lists above, is left to llguidance, which keeps them."""
+    return structure.kind != "json" or _kept(json.loads(structure.spec))
+
+
+def _kept(schema: Any) -> bool:
+    if not isinstance(schema, dict) or not schema.keys() <= _KEPT or not {"type", "enum", "const"} & schema.keys():
+        return False
+    if schema.get("type", "string") not in ("object", "array", "string", "boolean", "null"):
+        return False
+    if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
+        return False
+    if schema.get("type") == "array" and "maxItems" not in schema:
+        return False
+    inner = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
+    return all(_kept(part) for part in inner)
+
+
+def reference(structure: Structure) -> str:
+    """What a request sends in place of a structure the engine knows: short to check and to carry, and not to be guessed.
+    It has the form of a regular expression, which is what it travels as."""
+    content = "\n".join((structure.kind, structure.spec))
+    return f"keepword-{hashlib.sha256(content.encode()).hexdigest()}"
 
 
 def tokenizer_digest(vocabulary: Mapping[str, int], eos_token_id: int) -> str:

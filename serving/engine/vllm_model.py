@@ -32,6 +32,7 @@ from agents.domain.errors import (
 )
 from agents.ports import ModelChunk, ModelRequest, ModelResult, Structure
 from serving.engine.config import EngineConfig
+from serving.engine.grammars import expressible, reference
 from serving.engine.outputs import check_output, check_structure
 from serving.engine.scheduler import CONFIG, GRAMMAR_WAIT
 
@@ -61,7 +62,9 @@ class VllmModel:
     def __init__(self, config: EngineConfig) -> None:
         os.environ.update(config.environment(os.environ))
         self._max_model_len = config.max_model_len
-        self._ahead = frozenset((structure.kind, structure.spec) for structure in config.structures)
+        self._references: Mapping[tuple[str, str], str] = {
+            (one.kind, one.spec): reference(one) for one in config.structures if expressible(one)
+        }
         self._engine = AsyncLLM.from_engine_args(engine_args(config))
         self._tokenizer: Any = self._engine.renderer.get_tokenizer()
 
@@ -97,7 +100,8 @@ class VllmModel:
         self, prompt: list[int], request: ModelRequest, attempt: int, deadline: float
     ) -> AsyncGenerator[ModelChunk, None]:
         started = time.perf_counter()
-        params = sampling_params(request, attempt, room=self._max_model_len - len(prompt))
+        known = None if request.structure is None else self._reference(request.structure)
+        params = sampling_params(request, attempt, room=self._max_model_len - len(prompt), known_as=known)
         admission_s = _admit(params)
         so_far = _Progress()
         final: RequestOutput | None = None
@@ -112,10 +116,12 @@ class VllmModel:
         finish_reason = final.outputs[0].finish_reason or "error"
         if finish_reason in {"abort", "error"}:
             raise _ended(finish_reason, request.structure)
+        # The scheduler ends a complete structure by shortening its limit: to the caller that is an ordinary stop.
+        if request.structure is not None and so_far.token_count < (params.max_tokens or 0):
+            finish_reason = "stop"
         check_output(so_far.text, finish_reason, request.structure)
         result = ModelResult(
             text=so_far.text,
-            # The scheduler ends a complete structure by its length: to the caller that is an ordinary stop.
             finish_reason="stop" if request.structure is not None else finish_reason,
             prompt_tokens=len(prompt),
             completion_tokens=so_far.token_count,
@@ -150,10 +156,13 @@ class VllmModel:
         except (EngineDeadError, EngineGenerateError) as error:
             raise EngineUnavailable(f"the engine failed: {error or type(error).__name__}") from error
 
+    def _reference(self, structure: Structure) -> str | None:
+        return self._references.get((structure.kind, structure.spec))
+
     def _check_structure(self, structure: Structure) -> None:
         """Raises BadInput for a structure that is not valid, or so large that compiling it would make the request wait."""
         check_structure(structure)
-        if (structure.kind, structure.spec) not in self._ahead and len(structure.spec) > MAX_REQUEST_GRAMMAR_CHARS:
+        if self._reference(structure) is None and len(structure.spec) > MAX_REQUEST_GRAMMAR_CHARS:
             raise BadInput(
                 f"the structure has {len(structure.spec)} characters; a request may bring {MAX_REQUEST_GRAMMAR_CHARS}",
                 field="structure",
@@ -191,7 +200,7 @@ class VllmModel:
 def engine_args(config: EngineConfig) -> AsyncEngineArgs:
     """vLLM's arguments: the configuration's own, and what makes this engine Keepword's."""
     ours = {
-        "structures": [[s.kind, s.spec, s.name] for s in config.structures],
+        "structures": [[s.kind, s.spec, s.name] for s in config.structures if expressible(s)],
         "grammar_cache": str(config.grammar_cache) if config.grammar_cache is not None else None,
     }
     arguments: dict[str, Any] = {
@@ -204,7 +213,7 @@ def engine_args(config: EngineConfig) -> AsyncEngineArgs:
     return AsyncEngineArgs(**arguments)
 
 
-def sampling_params(request: ModelRequest, attempt: int, room: int) -> SamplingParams:
+def sampling_params(request: ModelRequest, attempt: int, room: int, known_as: str | None = None) -> SamplingParams:
     """vLLM's parameters for one attempt. A later attempt samples with another seed: greedy would repeat the mistake.
     The grammar's mask is on the logits before log-probabilities are taken, so they are over allowed tokens."""
     again = attempt > 0
@@ -214,7 +223,7 @@ def sampling_params(request: ModelRequest, attempt: int, room: int) -> SamplingP
         max_tokens=min(request.max_tokens, room),
         stop=list(request.stop) or None,
         logprobs=request.logprobs or None,
-        structured_outputs=None if request.structure is None else structured(request.structure),
+        structured_outputs=None if request.structure is None else structured(request.structure, known_as),
         output_kind=RequestOutputKind.DELTA,
     )
 
@@ -232,8 +241,10 @@ def _admit(params: SamplingParams) -> float:
     return 2 * (time.perf_counter() - started)
 
 
-def structured(structure: Structure) -> StructuredOutputsParams:
-    """vLLM's words for a structure."""
+def structured(structure: Structure, known_as: str | None) -> StructuredOutputsParams:
+    """vLLM's words for a structure; `known_as` is its reference when the engine knows it."""
+    if known_as is not None:
+        return StructuredOutputsParams(regex=known_as)
     if structure.kind == "regex":
         return StructuredOutputsParams(regex=structure.spec)
     if structure.kind == "choice":

@@ -1,12 +1,13 @@
 """Deploy-time grammars: compiled once, found on disk, and never trusted when damaged."""
 
+import json
 from pathlib import Path
 
 import outlines_core  # type: ignore[import-untyped]
 import pytest
 
 from agents.ports import Structure
-from serving.engine.grammars import GrammarCache, pattern_of, tokenizer_digest
+from serving.engine.grammars import GrammarCache, expressible, pattern_of, reference, tokenizer_digest
 
 EOS = 0
 TOKENS = {"a": 1, "b": 2, "1": 3, "2": 4, "{": 5, "}": 6, '"': 7, ":": 8, "n": 9, " ": 10}
@@ -70,6 +71,32 @@ def test_json_has_no_white_space() -> None:
     index = outlines_core.Index(pattern, vocabulary())
     state = index.get_next_state(index.get_initial_state(), TOKENS["{"])
     assert set(index.get_allowed_tokens(state)) == {TOKENS['"']}
+
+
+@pytest.mark.parametrize(
+    ("schema", "kept"),
+    [
+        (
+            {"type": "object", "properties": {"tool": {"enum": ["a"]}}, "required": ["tool"], "additionalProperties": False},
+            True,
+        ),
+        ({"type": "array", "items": {"type": "string", "maxLength": 3}, "maxItems": 2}, True),
+        ({"type": "integer", "minimum": 1, "maximum": 9}, False),
+        ({"type": "object", "properties": {"n": {"type": "number"}}, "additionalProperties": False}, False),
+        ({"type": "object", "properties": {}}, False),
+        ({"type": "array", "items": {"enum": ["a"]}}, False),
+        ({"anyOf": [{"enum": ["a"]}]}, False),
+        ({"type": "array", "items": {"enum": ["a"]}, "maxItems": 2, "uniqueItems": True}, False),
+    ],
+)
+def test_only_schemas_whose_automaton_keeps_every_keyword_are_compiled_ahead(schema: dict[str, object], kept: bool) -> None:
+    assert expressible(Structure("json", json.dumps(schema))) is kept
+
+
+def test_references_tell_structures_apart() -> None:
+    one, other = Structure("regex", "[ab]"), Structure("choice", '["[ab]"]')
+    assert reference(one) == reference(Structure("regex", "[ab]", "named"))
+    assert reference(one) != reference(other)
 
 
 def test_choices_are_taken_literally() -> None:
