@@ -1,27 +1,40 @@
-"""`keepword policy …`: is the pack sound?"""
+"""`keepword policy …`: is the pack sound, and why does it rule as it does?"""
 
+import asyncio
 import json
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from agents.domain.errors import Mistake, PackInvalid
-from agents.packs.loader import load_pack
+from agents.domain.errors import BadInput, Mistake, NotFound, PackInvalid
+from agents.domain.pack import Pack
+from agents.domain.words import Facts, Proposal
+from agents.packs.loader import load_pack, tools_module
+from agents.policy.engine import PolicyEngine
+from agents.policy.explain import Explanation
+from agents.policy.explain import explain as explain_proposal
+from agents.ports import ToolCall
+from agents.tools.backoffice import PackBackOffice
+from agents.tools.gather import gather
 
 app = typer.Typer(no_args_is_help=True)
+PackOption = Annotated[str, typer.Option(help="A pack's name or folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.callback()
 def policy() -> None:
-    """A pack's policy: check it."""
+    """A pack's policy: check it, explain its verdicts."""
 
 
 @app.command("check")
-def check(
-    pack: Annotated[str, typer.Option(help="A pack's name or folder.")] = "shop",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+def check(pack: PackOption = "shop", as_json: JsonOption = False) -> None:
     """Report every mistake in a pack with file and line. Exit status 1 when there is one."""
     mistakes: tuple[Mistake, ...] = ()
     summary: dict[str, object] = {}
@@ -39,8 +52,143 @@ def check(
         rows = [{"file": m.file, "line": m.line, "message": m.message, "hint": m.hint} for m in mistakes]
         print(json.dumps({"ok": not mistakes, "mistakes": rows, **summary}, ensure_ascii=False))
     else:
-        console = Console(soft_wrap=True, highlight=False)
+        console = _console()
         for mistake in mistakes:
-            console.print(str(mistake), markup=False)
-        console.print(f"{len(mistakes)} mistakes" if mistakes else f"sound: {summary}", markup=False)
+            console.print(str(mistake))
+        counts = ", ".join(f"{value} {key}" for key, value in summary.items() if key != "name")
+        console.print(_mistakes(len(mistakes)) if mistakes else f"{summary['name']} is sound: {counts}")
     raise typer.Exit(1 if mistakes else 0)
+
+
+@app.command("explain")
+def explain(
+    scenario: Annotated[str, typer.Argument(help="The scenario's id, for example change_of_mind.")],
+    pack: PackOption = "shop",
+    customer: Annotated[str | None, typer.Option(help="Read the facts of this customer from fresh demo data.")] = None,
+    slot: Annotated[list[str] | None, typer.Option(help="A slot as NAME=VALUE, for example order_id=KW-1042.")] = None,
+    facts_file: Annotated[Path | None, typer.Option("--facts", help='A JSON file: {"order": {"status": …}, …}.')] = None,
+    action: Annotated[str | None, typer.Option(help="Judge this action; otherwise every rung of the ladder.")] = None,
+    args: Annotated[str, typer.Option(help="The action's arguments as JSON.")] = "{}",
+    confirmed: Annotated[bool, typer.Option(help="As if the customer had said yes.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge what a scenario may offer on given facts: verdicts, every clause with what it read, what would change it."""
+    loaded = load_pack(pack)
+    if scenario not in loaded.scenarios:
+        raise NotFound(f"no scenario named {scenario!r}", hint=f"The pack has: {', '.join(loaded.scenarios)}.")
+    facts = _facts_in(facts_file) if facts_file is not None else {}
+    if customer is not None:
+        slots = dict(_pair(each) for each in slot or ())
+        facts = {**asyncio.run(_facts_of(loaded, scenario, customer, slots)), **facts}
+    engine = PolicyEngine(loaded)
+    rows = [
+        (index, explain_proposal(engine, proposal, scenario=scenario, facts=facts, confirmed=confirmed, spent=(), now=_now()))
+        if isinstance(proposal, Proposal)
+        else (index, proposal)
+        for index, proposal in _proposals(loaded, engine, scenario, facts, action, args)
+    ]
+    if as_json:
+        print(json.dumps({"facts": facts, "rulings": [_row(index, each) for index, each in rows]}, ensure_ascii=False))
+        return
+    console = _console()
+    for index, each in rows:
+        _show(console, loaded, scenario, index, each)
+    if not rows:
+        console.print(f"scenario {scenario} has no ladder: nothing is offered")
+
+
+def _proposals(
+    pack: Pack, engine: PolicyEngine, scenario: str, facts: Facts, action: str | None, args: str
+) -> list[tuple[int | None, Proposal | tuple[str, ...]]]:
+    """The one named, or each rung's terms (the names of the facts it lacks where it has none)."""
+    if action is not None:
+        return [(None, Proposal(action, _json_object(args, "args")))]
+    ladder = pack.ladders.get(pack.scenarios[scenario].ladder or "")
+    return [(index, engine.terms(rung, facts=facts)) for index, rung in enumerate(ladder.rungs if ladder else ())]
+
+
+async def _facts_of(pack: Pack, scenario: str, customer: str, slots: Mapping[str, str]) -> Facts:
+    """What the scenario's reads say of a customer, over the pack's data freshly made in a folder of its own."""
+    module = tools_module(pack.path)
+    with TemporaryDirectory() as folder:
+        back_office = PackBackOffice(module, await module.open_back_office(Path(folder)))
+        try:
+            gathered = await gather(back_office, pack.scenarios[scenario].reads, slots, ToolCall(customer, _now()))
+        finally:
+            await back_office.close()
+    for tool, why in gathered.failed.items():
+        Console(stderr=True).print(f"{tool}: {why}", markup=False, highlight=False)
+    return gathered.facts
+
+
+def _facts_in(path: Path) -> Facts:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read: {error}", field="facts") from error
+    facts = _json_object(text, "facts")
+    if not all(isinstance(fields, dict) for fields in facts.values()):
+        raise BadInput("every fact must be an object with its fields", field="facts", hint='{"order": {"id": "…"}}')
+    return facts
+
+
+def _json_object(text: str, field: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"{field} is not JSON: {error}", field=field) from error
+    if not isinstance(value, dict):
+        raise BadInput(f"{field} must be a JSON object", field=field)
+    return value
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise BadInput(f"{text!r} is not NAME=VALUE", field="slot")
+    return name, value
+
+
+def _row(index: int | None, each: Explanation | tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(each, Explanation):
+        return {"rung": index, "ruling": "needs-fact", "missing": list(each), "clauses": [], "changes": []}
+    verdict = each.verdict
+    return {
+        "rung": index,
+        "action": verdict.proposal.action,
+        "args": dict(verdict.proposal.args),
+        "ruling": verdict.ruling.value,
+        "missing": list(verdict.missing),
+        "clauses": [asdict(line) | {"effect": line.effect.value} for line in each.lines],
+        "changes": list(each.changes),
+    }
+
+
+def _show(console: Console, pack: Pack, scenario: str, index: int | None, each: Explanation | tuple[str, ...]) -> None:
+    if not isinstance(each, Explanation):
+        rung = pack.ladders[pack.scenarios[scenario].ladder or ""].rungs[index or 0]
+        console.print(f"{rung.action}: needs-fact, its terms lack {', '.join(each) or 'values that can be computed'}\n")
+        return
+    verdict = each.verdict
+    terms = ", ".join(f"{name}={value!r}" for name, value in verdict.proposal.args.items())
+    missing = f", missing {', '.join(verdict.missing)}" if verdict.missing else ""
+    console.print(f"{verdict.proposal.action}({terms}): {verdict.ruling.value}{missing}")
+    for line in each.lines:
+        said = "unknown" if line.holds is None else str(line.holds).lower()
+        values = "  ".join(f"{name}={value!r}" for name, value in line.values.items())
+        console.print(f"  {'*' if line.decided else ' '} {line.effect.value:7} {line.clause_id}: {said}    {values}")
+    for change in each.changes:
+        console.print(f"  -> {change}")
+    console.print()
+
+
+def _console() -> Console:
+    return Console(soft_wrap=True, highlight=False, markup=False)
+
+
+def _mistakes(count: int) -> str:
+    return "1 mistake" if count == 1 else f"{count} mistakes"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -8,11 +8,17 @@ from typing import Any
 from agents.domain.words import Act, Exemplar, Ladder, Risk, Rung, Scenario, Slot
 from agents.packs.reading import Mistakes, TomlFile, strings, texts
 
+_SLOT = frozenset({"pattern", "template", "ask"})
+_SCENARIO = frozenset({"code", "title", "description", "risk", "slots", "reads", "ladder", "tell", "handoff"})
+_RUNG = frozenset({"action", "args", "text", "done"})
+_EXEMPLAR = frozenset({"text", "locale", "scenario", "act"})
+
 
 def read_slots(file: TomlFile, locales: tuple[str, ...]) -> dict[str, Slot]:
     found = {}
     for name, raw in _tables(file, "slot"):
         place = f"[slot.{name}"
+        file.known(raw, _SLOT, f"slot {name!r}", place)
         pattern, template = str(raw.get("pattern", "")), str(raw.get("template", ""))
         try:
             groups = set(re.compile(pattern).groupindex)
@@ -21,7 +27,9 @@ def read_slots(file: TomlFile, locales: tuple[str, ...]) -> dict[str, Slot]:
             pattern, groups = r"(?!)", set()
         if not pattern:
             file.mistake(f"slot {name!r} has no pattern", place)
-        for group in set(re.findall(r"\{(\w+)\}", template)) - groups:
+        if not template:
+            file.mistake(f"slot {name!r} has no template", place)
+        for group in sorted(set(re.findall(r"\{(\w+)\}", template)) - groups):
             file.mistake(f"slot {name!r}: template names {group!r}, no group of the pattern", place, "template")
         ask = texts(file, raw.get("ask"), locales, f"slot {name!r}: ask", place)
         found[name] = Slot(name, pattern, template, ask)
@@ -33,14 +41,20 @@ def read_scenarios(file: TomlFile, locales: tuple[str, ...], slots: Mapping[str,
     codes: dict[str, str] = {}
     for name, raw in _tables(file, "scenario"):
         place, code = f"[scenario.{name}", str(raw.get("code", ""))
+        file.known(raw, _SCENARIO, f"scenario {name!r}", place)
         if not re.fullmatch(r"[A-Z]", code):
             file.mistake(f"scenario {name!r}: code must be one capital letter", place, "code")
         elif code in codes:
             file.mistake(f"scenario {name!r}: code {code} is {codes[code]!r}'s", place, "code")
         codes[code] = name
-        if raw.get("risk", "low") not in {risk.value for risk in Risk}:
+        if raw.get("risk", "low") not in [risk.value for risk in Risk]:
             file.mistake(f"scenario {name!r}: risk must be low, medium or high", place, "risk")
             raw = {**raw, "risk": "low"}
+        if not isinstance(raw.get("ladder"), str | None):
+            file.mistake(f"scenario {name!r}: ladder must be one name", place, "ladder")
+            raw = {**raw, "ladder": None}
+        if not isinstance(raw.get("handoff", False), bool):
+            file.mistake(f"scenario {name!r}: handoff must be true or false", place, "handoff")
         needs = strings(file, raw.get("slots", []), f"scenario {name!r}: slots", place, "slots")
         for slot in needs:
             if slot not in slots:
@@ -64,14 +78,16 @@ def read_ladders(file: TomlFile, locales: tuple[str, ...]) -> dict[str, Ladder]:
     found = {}
     for name, raw in _tables(file, "ladder"):
         rungs = []
-        for index, rung in enumerate(raw.get("rung", []), 1):
-            place, what = f"[ladder.{name}", f"ladder {name!r}, rung {index}"
+        file.known(raw, frozenset({"rung"}), f"ladder {name!r}", f"[ladder.{name}")
+        for index, rung in enumerate(file.tables(raw.get("rung", []), f"ladder {name!r}: rung", f"[ladder.{name}"), 1):
+            place, what = file.nth(f"[[ladder.{name}.rung]]", index), f"ladder {name!r}, rung {index}"
+            file.known(rung, _RUNG, what, place)
             action, args = rung.get("action"), rung.get("args", {})
             if not isinstance(action, str) or not isinstance(args, Mapping):
                 file.mistake(f"{what} needs an action and args", place)
                 continue
-            said = texts(file, rung.get("text"), locales, f"{what}: text", place, f'"{action}"')
-            done = texts(file, rung.get("done"), locales, f"{what}: done", place, f'"{action}"')
+            said = texts(file, rung.get("text"), locales, f"{what}: text", place)
+            done = texts(file, rung.get("done"), locales, f"{what}: done", place)
             rungs.append(Rung(action, {key: str(source) for key, source in args.items()}, said, done))
         if not rungs:
             file.mistake(f"ladder {name!r} has no rung", f"[ladder.{name}")
@@ -83,28 +99,31 @@ def read_exemplars(
     root: Path, scenarios: Mapping[str, Scenario], locales: tuple[str, ...], mistakes: Mistakes
 ) -> tuple[Exemplar, ...]:
     found = []
-    acts = {act.value for act in Act}
+    acts = [act.value for act in Act]
+    seen: dict[tuple[str, str], str] = {}
     for path in sorted((root / "exemplars").glob("*.toml")):
         file = TomlFile(path, mistakes)
-        for raw in file.data.get("exemplar", []):
-            text = str(raw.get("text", ""))
-            place = text[:20].partition('"')[0]
-            if raw.get("scenario") is not None and raw["scenario"] not in scenarios:
-                file.mistake(f"no scenario named {raw['scenario']!r}", place)
-            elif raw.get("act") not in acts:
-                file.mistake(f"unknown act {raw.get('act')!r}", place, hint=f"One of {', '.join(sorted(acts))}.")
-            elif raw.get("locale") not in locales:
-                file.mistake(f"locale {raw.get('locale')!r} is not one of the pack's", place)
-            elif not text.strip():
+        file.known(file.data, frozenset({"exemplar"}), path.name)
+        for index, raw in enumerate(file.tables(file.data.get("exemplar", []), "exemplar"), 1):
+            text, scenario, place = raw.get("text"), raw.get("scenario"), file.nth("[[exemplar]]", index)
+            file.known(raw, _EXEMPLAR, f"exemplar {index}", place)
+            if not isinstance(text, str) or not text.strip():
                 file.mistake("an exemplar has no text", place)
+            elif scenario is not None and (not isinstance(scenario, str) or scenario not in scenarios):
+                file.mistake(f"no scenario named {scenario!r}", place, "scenario")
+            elif raw.get("act") not in acts:
+                file.mistake(f"unknown act {raw.get('act')!r}", place, "act", hint=f"One of {', '.join(acts)}.")
+            elif raw.get("locale") not in locales:
+                file.mistake(f"locale {raw.get('locale')!r} is not one of the pack's", place, "locale")
+            elif (key := (raw["locale"], text.strip().casefold())) in seen:
+                file.mistake(f"the exemplar {text[:40]!r} stands twice", place, hint=f"First in {seen[key]}.")
             else:
-                found.append(Exemplar(text, raw["locale"], raw.get("scenario"), Act(raw["act"])))
+                seen[key] = path.name
+                found.append(Exemplar(text, raw["locale"], scenario, Act(raw["act"])))
     return tuple(found)
 
 
 def _tables(file: TomlFile, key: str) -> list[tuple[str, dict[str, Any]]]:
-    raw = file.data.get(key, {})
-    if not isinstance(raw, Mapping):
-        file.mistake(f"{key} must be tables: [{key}.NAME]", key)
-        return []
-    return [(name, dict(value)) for name, value in raw.items() if isinstance(value, Mapping)]
+    """The tables [key.NAME] with their names."""
+    whole = file.table(file.data.get(key, {}), key, key)
+    return [(name, file.table(value, f"{key}.{name}", f"{key}.{name}")) for name, value in whole.items()]

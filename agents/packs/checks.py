@@ -7,27 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from agents.domain.pack import Pack
-from agents.domain.render import placeholders
-from agents.domain.words import Effect, Texts
+from agents.domain.render import PLACEHOLDER, placeholders
+from agents.domain.words import Clause, Texts
+from agents.packs.reach import unreachable
 from agents.packs.reading import Mistakes, TomlFile
-from agents.policy.conditions import ConditionInvalid, Expression
+from agents.policy.conditions import GIVEN, ConditionInvalid, Expression, without_strings
 from agents.tools.registry import BoundTool
 
 ANY = "*"
-_ANSWERS = ("greet", "confirm", "clarify", "handoff", "failed", "pending", "denied", "declined")
-TEXTS = frozenset({*_ANSWERS, "not_found", "unavailable", "also", "unsure"})
-_STRING = re.compile(r"\"[^\"]*\"|'[^']*'")
-_FIELD = re.compile(r"\b([a-z_]\w*)\.([a-z_]\w*)\b(?!\()")
+_ANSWERS = ("greet", "confirm", "clarify", "failed", "pending", "denied", "declined", "not_found", "unavailable", "unsure")
+TEXTS: Mapping[str, frozenset[str]] = {key: frozenset[str]() for key in _ANSWERS} | {
+    "handoff": frozenset({"owner", "due"}),
+    "also": frozenset({"title"}),
+}  # key -> the placeholders the code fills in it
+_FIELD = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\.([A-Za-z_]\w*)\b(?!\s*\()")
+_HAS_ARG = re.compile(r"\bhas\s*\(\s*args\.(\w+)\s*\)")
 
 
 def fact_fields(tools: Iterable[BoundTool]) -> dict[str, frozenset[str]]:
     """Fact name -> its fields, from the read tools' return types (empty when the type says nothing)."""
-    found = {}
-    for bound in tools:
-        if bound.spec.provides is not None:
-            fields = dataclasses.fields(bound.returns) if dataclasses.is_dataclass(bound.returns) else ()
-            found[bound.spec.provides] = frozenset(field.name for field in fields)
-    return found
+    return {bound.spec.provides: _fields(bound) for bound in tools if bound.spec.provides is not None}
+
+
+def _fields(bound: BoundTool) -> frozenset[str]:
+    fields = dataclasses.fields(bound.returns) if dataclasses.is_dataclass(bound.returns) else ()
+    return frozenset(field.name for field in fields)
 
 
 class CrossCheck:
@@ -40,22 +44,51 @@ class CrossCheck:
         self._writes = {name for name, bound in self._tools.items() if bound.spec.kind == "write"}
 
     def run(self) -> None:
+        self._read_tools()
         self._clauses()
         self._scenarios()
         self._ladders()
         self._texts()
+        if not any(mistake.file.startswith("policy/") for mistake in self._mistakes.found):  # else a clause may be missing
+            self._reach()
+
+    def _reach(self) -> None:
+        specs = {name: bound.spec for name, bound in self._tools.items()}
+        for scenario, rung, message, hint in unreachable(self._pack, specs):
+            if rung is None:
+                self._files["scenarios"].mistake(message, f"[scenario.{scenario}", "reads", hint=hint)
+            else:
+                file = self._files["ladders"]
+                file.mistake(message, file.nth(f"[[ladder.{self._pack.scenarios[scenario].ladder}.rung]]", rung + 1), hint=hint)
+
+    def _read_tools(self) -> None:
+        path, providers = self._pack.path / "tools.py", dict[str, str]()
+        for name, bound in self._tools.items():
+            line, fact = _line(path, f"async def {name}"), bound.spec.provides
+            for need in bound.spec.requires:
+                if need not in self._pack.slots and need not in self._facts:
+                    self._mistakes.add(path, line, f"tool {name!r} requires {need!r}: no slot and no fact has that name")
+            if fact is None:
+                continue
+            if fact in GIVEN or fact in self._pack.slots:
+                self._mistakes.add(path, line, f"tool {name!r}: a fact cannot be named {fact!r}", "The name is taken.")
+            if fact in providers:
+                self._mistakes.add(path, line, f"fact {fact!r} is provided by {providers[fact]!r} and {name!r}")
+            if bound.spec.kind == "read" and not self._facts[fact]:
+                self._mistakes.add(path, line, f"read tool {name!r} must return a dataclass", "Its fields are the fact's.")
+            providers[fact] = name
 
     def _clauses(self) -> None:
         for clause in self._pack.clauses:
             path = self._pack.path / clause.file
             for scenario in clause.scenarios:
                 if scenario != ANY and scenario not in self._pack.scenarios:
-                    self._mistakes.add(path, _line(path, "scenario"), f"no scenario named {scenario!r}")
+                    self._mistakes.add(path, _line(path, "scenario:"), f"no scenario named {scenario!r}")
             for action in clause.actions:
                 if action != ANY and action not in self._writes:
-                    self._mistakes.add(path, _line(path, "action"), f"no write tool named {action!r}")
-            for key, source in (("when", clause.when), *(("limits", source) for source in clause.limits.values())):
-                for problem in self._condition(source, {"param", "args", "confirmed"}):
+                    self._mistakes.add(path, _line(path, "action:"), f"no write tool named {action!r}")
+            for key, source in (("when:", clause.when), *(("limits:", source) for source in clause.limits.values())):
+                for problem in (*self._condition(source, GIVEN), *self._arguments(clause, source)):
                     self._mistakes.add(path, _line(path, key), problem)
 
     def _scenarios(self) -> None:
@@ -68,60 +101,84 @@ class CrossCheck:
             if scenario.ladder is not None and scenario.ladder not in self._pack.ladders:
                 file.mistake(f"scenario {scenario.id!r}: no ladder named {scenario.ladder!r}", place, "ladder")
             self._placeholders(file, scenario.tell, frozenset(), place, "tell")
-            if not any(exemplar.scenario == scenario.id for exemplar in self._pack.exemplars):
-                file.mistake(f"scenario {scenario.id!r} has no exemplar", place, hint="Add some to exemplars/*.toml.")
+            for locale in self._pack.locales:
+                if not any(e.scenario == scenario.id and e.locale == locale for e in self._pack.exemplars):
+                    message = f"scenario {scenario.id!r} has no exemplar in {locale!r}"
+                    file.mistake(message, place, hint="Add some to exemplars/*.toml.")
+        for slot in self._pack.slots.values():
+            self._braces(file, slot.ask, frozenset(), f"[slot.{slot.name}", "ask")
 
     def _ladders(self) -> None:
         file = self._files["ladders"]
-        permitted = {a for c in self._pack.clauses if c.effect is Effect.PERMIT for a in c.actions}
-        confirmed = {a for c in self._pack.clauses if c.effect is Effect.REQUIRE and "confirmed" in c.when for a in c.actions}
+        used = {scenario.ladder for scenario in self._pack.scenarios.values()}
         for ladder in self._pack.ladders.values():
-            for rung in ladder.rungs:
-                place = (f"[ladder.{ladder.id}", f'"{rung.action}"')
+            if ladder.id not in used:
+                file.mistake(f"no scenario uses ladder {ladder.id!r}", f"[ladder.{ladder.id}")
+            for number, rung in enumerate(ladder.rungs, 1):
+                place = file.nth(f"[[ladder.{ladder.id}.rung]]", number)
                 if rung.action not in self._writes:
-                    file.mistake(f"ladder {ladder.id!r}: no write tool named {rung.action!r}", *place)
+                    file.mistake(f"ladder {ladder.id!r}: no write tool named {rung.action!r}", place)
                     continue
-                if not permitted & {rung.action, ANY}:
-                    file.mistake(f"no clause permits {rung.action!r}: it can never be offered", *place)
-                if not confirmed & {rung.action, ANY}:
-                    file.mistake(f"no clause requires a confirmation for {rung.action!r}", *place, hint="when: confirmed")
-                wanted = set(self._tools[rung.action].spec.parameters.get("properties", {}))
-                for name in wanted ^ set(rung.args):
+                wanted = set(self._parameters(rung.action))
+                for name in sorted(wanted ^ set(rung.args)):
                     word = "lacks" if name in wanted else "has an unknown"
-                    file.mistake(f"{rung.action!r} {word} argument {name!r}", *place)
+                    file.mistake(f"{rung.action!r} {word} argument {name!r}", place)
                 for source in rung.args.values():
-                    for problem in self._condition(source, {"param"}):
-                        file.mistake(f"{rung.action!r}: {problem}", *place)
-                extra = frozenset({"amount", *(f"args.{name}" for name in rung.args)})
-                self._placeholders(file, rung.text, extra, *place)
-                self._placeholders(file, rung.done, extra, *place, receipts=True)
+                    for problem in self._condition(source, frozenset({"param"})):
+                        file.mistake(f"{rung.action!r}: {problem}", place)
+                said = frozenset(f"args.{name}" for name in rung.args) | ({"amount"} if "amount_cents" in rung.args else set())
+                receipt = frozenset(f"receipt.{name}" for name in _fields(self._tools[rung.action]))
+                self._placeholders(file, rung.text, said, place)
+                self._placeholders(file, rung.done, said | receipt, place)
 
     def _texts(self) -> None:
-        for key in sorted(TEXTS - set(self._pack.texts)):
-            self._files["pack"].mistake(f"texts.{key} is missing", "[texts", hint="See agents/packs/README.md.")
+        file = self._files["pack"]
+        for key in sorted(set(TEXTS) - set(self._pack.texts)):
+            file.mistake(f"texts.{key} is missing", "[texts", hint="See agents/packs/README.md.")
+        for key, said in self._pack.texts.items():
+            if key not in TEXTS:
+                file.mistake(f"unknown text {key!r}", f"[texts.{key}", key, hint=f"Known: {', '.join(sorted(TEXTS))}.")
+            self._braces(file, said, TEXTS.get(key, frozenset()), f"[texts.{key}", key)
 
-    def _condition(self, source: str, roots: set[str]) -> list[str]:
+    def _condition(self, source: str, roots: frozenset[str]) -> list[str]:
         try:
             expression = Expression(source)
         except ConditionInvalid as error:
             return [f"not CEL: {str(error).splitlines()[0]}"]
         problems = [f"no read tool provides {n!r}" for n in expression.names if n not in roots and n not in self._facts]
-        for root, field in _FIELD.findall(_STRING.sub('""', source)):
+        problems += [f"CEL has no function {name!r}" for name in expression.unknown_functions()]
+        for root, field in dict.fromkeys(_FIELD.findall(without_strings(source))):
             if root == "param" and field not in self._pack.parameters:
                 problems.append(f"no parameter named {field!r}")
             elif self._facts.get(root) and field not in self._facts[root]:
                 problems.append(f"fact {root!r} has no field {field!r}")
         return problems
 
-    def _placeholders(self, file: TomlFile, said: Texts, extra: frozenset[str], *place: str, receipts: bool = False) -> None:
-        for text in said.values():
-            for name in placeholders(text):
-                root, _, field = name.partition(".")
-                known = name in extra or (root in self._facts and (not self._facts[root] or field in self._facts[root]))
-                if not known and not (receipts and root == "receipt"):
+    def _arguments(self, clause: Clause, source: str) -> list[str]:
+        """Arguments the condition reads that an action of the clause does not have: there it would be unknown for ever."""
+        actions = self._writes if ANY in clause.actions else self._writes & set(clause.actions)
+        read = {field for root, field in _FIELD.findall(without_strings(source)) if root == "args"}
+        asked = read - set(_HAS_ARG.findall(source))
+        lacking = sorted((name, action) for name in asked for action in actions if name not in self._parameters(action))
+        return [f"action {action!r} has no argument {name!r}: ask has(args.{name}) first" for name, action in lacking]
+
+    def _parameters(self, action: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._tools[action].spec.parameters.get("properties", {})
+        return found
+
+    def _placeholders(self, file: TomlFile, said: Texts, extra: frozenset[str], *place: str) -> None:
+        facts = frozenset(f"{fact}.{field}" for fact, fields in self._facts.items() for field in fields)
+        self._braces(file, said, facts | extra, *place)
+
+    def _braces(self, file: TomlFile, said: Texts, known: frozenset[str], *place: str) -> None:
+        for text in dict.fromkeys(said.values()):
+            for name in dict.fromkeys(placeholders(text)):
+                if name not in known:
                     file.mistake(f"placeholder {{{name}}} is filled by nothing", *place, hint=text[:60])
+            if re.search(r"[{}]", PLACEHOLDER.sub("", text)):
+                file.mistake("a brace that is no placeholder would be said aloud", *place, hint=text[:60])
 
 
-def _line(path: Path, key: str) -> int:
-    rows: list[Any] = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((n for n, row in enumerate(rows, 1) if row.startswith(f"{key}:")), 1)
+def _line(path: Path, start: str) -> int:
+    rows = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((number for number, row in enumerate(rows, 1) if row.startswith(start)), 1)

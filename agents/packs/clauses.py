@@ -32,7 +32,11 @@ def read_clauses(root: Path, locales: tuple[str, ...], mistakes: Mistakes) -> tu
 
 
 def _clause(path: Path, locales: tuple[str, ...], mistakes: Mistakes) -> Clause | None:
-    text = path.read_text(encoding="utf-8", errors="replace").replace("\r\n", "\n")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        mistakes.add(path, 1, "not UTF-8")
+        return None
     match = _FRONT.match(text)
     if match is None:
         mistakes.add(path, 1, "no front matter", "Begin with ---, the keys, and --- again.")
@@ -41,7 +45,11 @@ def _clause(path: Path, locales: tuple[str, ...], mistakes: Mistakes) -> Clause 
         front = yaml.safe_load(match["front"])
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        mistakes.add(path, (mark.line + 2) if mark else 2, f"front matter is not YAML: {getattr(error, 'problem', error)}")
+        what = f"front matter is not YAML: {getattr(error, 'problem', error)}"
+        mistakes.add(path, (mark.line + 2) if mark else 2, what, "Quote a condition that begins with ! or holds a colon.")
+        return None
+    except ValueError as error:  # a value YAML takes for a date that is none
+        mistakes.add(path, 2, f"front matter is not YAML: {error}")
         return None
     if not isinstance(front, dict):
         mistakes.add(path, 2, "front matter must be keys with values")
@@ -57,20 +65,37 @@ def _checked(path: Path, front: dict[str, Any], body: dict[str, str], text: str,
     for key in front:
         if key not in _KEYS:
             mistakes.add(path, line(str(key)), f"unknown key {key!r}", f"Known: {', '.join(_KEYS)}.")
-    for key in ("id", "scenario", "effect", "action", "cite"):
-        if not front.get(key):
-            mistakes.add(path, line(key), f"{key!r} is missing")
+    head = text.partition("\n---")[0].splitlines()
+    for key in _KEYS:
+        rows = [number for number, row in enumerate(head, 1) if row.startswith(f"{key}:")]
+        if len(rows) > 1:  # YAML would silently take the last one
+            mistakes.add(path, rows[1], f"{key!r} is said twice")
+    effect = front.get("effect")
+    needed = (
+        ("id", "scenario", "effect", "action", "cite")
+        if effect == "cap"
+        else ("id", "scenario", "effect", "action", "when", "cite")
+    )
+    for key in needed:
+        if front.get(key) in (None, "", []):
+            mistakes.add(path, line(key), f"{key!r} is missing", "Say `when: true` for always." if key == "when" else "")
             sound = False
     effects = [effect.value for effect in Effect]
-    if front.get("effect") and front["effect"] not in effects:
-        mistakes.add(path, line("effect"), f"unknown effect {front['effect']!r}", f"One of {', '.join(effects)}.")
+    if effect and effect not in effects:
+        mistakes.add(path, line("effect"), f"unknown effect {effect!r}", f"One of {', '.join(effects)}.")
         sound = False
+    for key in ("when", *_KEYS[:2]):
+        if isinstance(front.get(key), dict):
+            mistakes.add(path, line(key), f"{key!r} must be a value, not a mapping", "Quote it.")
+            sound = False
     limits = front.get("limits") or {}
     if not isinstance(limits, dict) or set(limits) - _LIMITS:
         mistakes.add(path, line("limits"), "limits may hold amount_cents, count and window_days")
         limits = {}
-    if front.get("effect") == "cap" and not set(limits) & {"amount_cents", "count"}:
+    if effect == "cap" and not set(limits) & {"amount_cents", "count"}:
         mistakes.add(path, line("limits"), "a cap needs a limit: amount_cents or count")
+    if effect != "cap" and limits:
+        mistakes.add(path, line("limits"), "only a cap has limits")
     if not sound:
         return None
     return Clause(
@@ -78,7 +103,7 @@ def _checked(path: Path, front: dict[str, Any], body: dict[str, str], text: str,
         scenarios=_listed(front["scenario"]),
         effect=Effect(front["effect"]),
         actions=_listed(front["action"]),
-        when=_cel(front.get("when", True)),
+        when=_cel(True if front.get("when") is None else front["when"]),
         limits={name: _cel(source) for name, source in limits.items()},
         cite=str(front["cite"]),
         body=body,
@@ -89,6 +114,12 @@ def _checked(path: Path, front: dict[str, Any], body: dict[str, str], text: str,
 
 def _bodies(path: Path, match: re.Match[str], locales: tuple[str, ...], mistakes: Mistakes) -> dict[str, str]:
     pieces = _LOCALE.split(match["body"])
+    for code in dict.fromkeys(pieces[1::2]):
+        if code not in locales or pieces[1::2].count(code) > 1:
+            line = match["front"].count("\n") + 3 + match["body"].partition(f"## {code}")[0].count("\n")
+            mistakes.add(
+                path, line, f"text in {code!r} twice" if code in locales else f"{code!r} is not one of the pack's locales"
+            )
     bodies = {code: prose.strip() for code, prose in zip(pieces[1::2], pieces[2::2], strict=True)}
     for locale in locales:
         if not bodies.get(locale):

@@ -3,7 +3,10 @@
 import hashlib
 import importlib
 import importlib.util
+import inspect
+import re
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -15,10 +18,11 @@ from agents.domain.pack import Pack
 from agents.packs.catalogue import read_exemplars, read_ladders, read_scenarios, read_slots
 from agents.packs.checks import CrossCheck
 from agents.packs.clauses import read_clauses
-from agents.packs.reading import Mistakes, TomlFile, texts
+from agents.packs.reading import Mistakes, TomlFile, strings, texts
 from agents.tools.registry import BoundTool, collect
 
 HOME = Path(__file__).parent
+KEYS = frozenset({"name", "locales", "currency", "timezone", "parameters", "handoff", "texts"})
 SHAPING = ("*.toml", "*.py", "policy/*.md", "exemplars/*.toml")
 
 
@@ -34,7 +38,11 @@ def load_pack(name_or_path: str | Path, *, parameters: Mapping[str, Any] | None 
 
 def find_pack(name_or_path: str | Path) -> Path:
     """The pack's folder. Raises NotFound, naming the packs that ship."""
-    for root in (Path(name_or_path), HOME / str(name_or_path)):
+    named = Path(name_or_path)
+    shipped_first: tuple[Path, ...] = (
+        (HOME / named.name,) if named.name == str(name_or_path) else ()
+    )  # `shop` is ours, `./shop` the folder here
+    for root in (*shipped_first, named):
         if (root / "pack.toml").is_file():
             return root.resolve()
     shipped = ", ".join(sorted(path.parent.name for path in HOME.glob("*/pack.toml")))
@@ -45,7 +53,7 @@ def tools_module(pack_path: Path) -> ModuleType:
     """The pack's tools.py as a module; a shipped pack under its own name, a foreign one under a name made from its path."""
     if pack_path.parent == HOME:
         return importlib.import_module(f"agents.packs.{pack_path.name}.tools")
-    name = f"keepword_pack_{hashlib.sha256(str(pack_path).encode()).hexdigest()[:12]}"
+    name = f"keepword_pack_{_code_digest(pack_path)[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, pack_path / "tools.py", submodule_search_locations=[str(pack_path)])
@@ -61,6 +69,14 @@ def tools_module(pack_path: Path) -> ModuleType:
     return module
 
 
+def _code_digest(root: Path) -> str:
+    """sha256 over a folder's place and its Python files: edited tools are another module."""
+    total = hashlib.sha256(str(root).encode())
+    for path in sorted(root.glob("*.py")):
+        total.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
+
+
 def digest_of(root: Path, parameters: Mapping[str, Any]) -> str:
     """sha256 over every file that shapes behaviour, and the overriding parameters."""
     total = hashlib.sha256(repr(sorted(parameters.items())).encode())
@@ -72,15 +88,27 @@ def digest_of(root: Path, parameters: Mapping[str, Any]) -> str:
 def _read(root: Path, parameters: dict[str, Any], mistakes: Mistakes) -> Pack:
     files = {key: TomlFile(root / f"{key}.toml", mistakes) for key in ("pack", "scenarios", "ladders")}
     main = files["pack"]
-    locales = tuple(str(locale) for locale in main.data.get("locales", ())) or ("en",)
+    main.known(main.data, KEYS, "pack.toml")
+    locales = strings(main, main.data.get("locales", []), "locales", "locales") or ("en",)
     for key in ("name", "locales", "currency", "timezone"):
         if not main.data.get(key):
             main.mistake(f"{key!r} is missing", key)
-    own = dict(main.data.get("parameters", {}))
-    for name in parameters:
+    if not re.fullmatch(r"[A-Z]{3}", str(main.data.get("currency", "EUR"))):
+        main.mistake("currency must be an ISO 4217 code such as EUR", "currency")
+    own = main.table(main.data.get("parameters", {}), "parameters", "parameters")
+    for name, value in parameters.items():
         if name not in own:
             main.mistake(f"no parameter named {name!r} to override", "[parameters]")
-    handoff = main.data.get("handoff", {})
+        elif type(value) is not type(own[name]):
+            main.mistake(f"parameter {name!r} is overridden by another type: {value!r}", "[parameters]", name)
+    handoff = main.table(main.data.get("handoff", {}), "handoff", "handoff")
+    main.known(handoff, frozenset({"owner", "due_minutes"}), "handoff", "[handoff]")
+    due_minutes = handoff.get("due_minutes", 60)
+    if not isinstance(due_minutes, int) or isinstance(due_minutes, bool) or due_minutes < 1:
+        main.mistake("due_minutes must be a whole number of at least 1", "[handoff]", "due_minutes")
+        due_minutes = 60
+    for key, allowed in (("scenarios", {"slot", "scenario"}), ("ladders", {"ladder"})):
+        files[key].known(files[key].data, frozenset(allowed), f"{key}.toml")
     slots = read_slots(files["scenarios"], locales)
     scenarios = read_scenarios(files["scenarios"], locales, slots)
     pack = Pack(
@@ -92,10 +120,10 @@ def _read(root: Path, parameters: dict[str, Any], mistakes: Mistakes) -> Pack:
         timezone=_timezone(main),
         parameters=own | parameters,
         handoff_owner=str(handoff.get("owner", "customer-care")),
-        handoff_due_minutes=int(handoff.get("due_minutes", 60)),
+        handoff_due_minutes=due_minutes,
         texts={
             key: texts(main, value, locales, f"texts.{key}", f"[texts.{key}", key)
-            for key, value in main.data.get("texts", {}).items()
+            for key, value in main.table(main.data.get("texts", {}), "texts", "texts").items()
         },
         slots=slots,
         scenarios=scenarios,
@@ -103,7 +131,9 @@ def _read(root: Path, parameters: dict[str, Any], mistakes: Mistakes) -> Pack:
         clauses=read_clauses(root, locales, mistakes),
         exemplars=read_exemplars(root, scenarios, locales, mistakes),
     )
-    CrossCheck(pack, _tools(root, mistakes), mistakes, files).run()
+    tools = _tools(root, mistakes)
+    if tools is not None and not any(file.broken for file in files.values()):  # else every name would look unknown
+        CrossCheck(pack, tools, mistakes, files).run()
     return pack
 
 
@@ -117,17 +147,26 @@ def _timezone(main: TomlFile) -> str:
     return name
 
 
-def _tools(root: Path, mistakes: Mistakes) -> tuple[BoundTool, ...]:
+def _tools(root: Path, mistakes: Mistakes) -> tuple[BoundTool, ...] | None:
+    """The pack's tools; None where tools.py cannot be imported."""
     path = root / "tools.py"
     if not path.is_file():
         mistakes.add(path, 1, "this file is missing")
-        return ()
+        return None
     try:
         module = tools_module(root)
-    except Exception as error:
-        mistakes.add(path, getattr(error, "lineno", None) or 1, f"tools.py cannot be imported: {error}")
-        return ()
+    except Exception as error:  # a foreign file may raise anything
+        mistakes.add(path, _line_in(path, error), f"tools.py cannot be imported: {type(error).__name__}: {error}")
+        return None
     for name in ("open_back_office", "lookup_receipt", "close"):
-        if not callable(getattr(module, name, None)):
+        if not inspect.iscoroutinefunction(getattr(module, name, None)):
             mistakes.add(path, 1, f"tools.py has no async function {name}")
     return collect(module)
+
+
+def _line_in(path: Path, error: Exception) -> int:
+    """The line of `path` an import failed at; 1 when it cannot be told."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno or 1
+    frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return (frames[-1] or 1) if frames else 1
