@@ -1,4 +1,4 @@
-"""The planning prompt: shared prefix, retrieved exemplars, the conversation's end, the message."""
+"""The planning prompt: shared prefix, retrieved exemplars as earlier turns, the conversation's end, the message."""
 
 import json
 import re
@@ -26,17 +26,17 @@ def plan_request(
     pack: Pack, state: SessionState, text: str, exemplars: Sequence[ScoredExemplar], *, deadline_s: float
 ) -> ModelRequest:
     """The request for one plan. `state` is the session before `text`."""
-    content = "\n".join(
-        [
-            "Label the customer's message: the letter of its scenario, then what the customer does "
-            "(asks, supplies a detail, accepts, rejects or counters an offer, greets).",
-            *(_example(pack, scored.exemplar, state) for scored in reversed(exemplars)),
-            *_situation(state),
-            f"{_quoted(text, MAX_MESSAGE_CHARS)} ->",
-        ]
-    )
+    shown = [
+        message
+        for scored in reversed(exemplars)
+        for message in (
+            Message("user", _label(scored.exemplar.text, MAX_LINE_CHARS)),
+            Message("assistant", _labelled(pack, scored.exemplar, state)),
+        )
+    ]
+    asked = "\n".join([*_situation(state), _label(text, MAX_MESSAGE_CHARS)])
     return ModelRequest(
-        messages=(system_message(pack), Message("user", content)),
+        messages=(system_message(pack), *shown, Message("user", asked)),
         max_tokens=8,
         structure=plan_structure(pack),
         logprobs=TOP_LOGPROBS,
@@ -45,9 +45,13 @@ def plan_request(
     )
 
 
-def _example(pack: Pack, exemplar: Exemplar, state: SessionState) -> str:
+def _label(text: str, limit: int) -> str:
+    return f"Label this message with its scenario and what the customer does: {_quoted(text, limit)}"
+
+
+def _labelled(pack: Pack, exemplar: Exemplar, state: SessionState) -> str:
     scenario = exemplar.scenario or state.scenario or next(iter(pack.scenarios))
-    return f"{_quoted(exemplar.text, MAX_LINE_CHARS)} -> {pack.scenarios[scenario].code} {exemplar.act.value}"
+    return f"{pack.scenarios[scenario].code} {exemplar.act.value}"
 
 
 def _situation(state: SessionState) -> Iterable[str]:

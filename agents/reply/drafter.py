@@ -31,7 +31,9 @@ UNDERSTANDING = {
         ("外套我不想要了", "理解您不想要这件外套了。"),
     ),
 }
-"""What a sentence of understanding looks like, shown to the model. None of it comes from a business or an evaluation."""
+"""What a sentence of understanding looks like, shown to a small model as earlier turns: it would copy them from a list."""
+
+KINDLY = "Answer kindly in one sentence, without promising anything: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,21 +107,20 @@ class ReplyAgent:
 
     def _request(self, evidence: Evidence, session_id: str, deadline_s: float) -> ModelRequest:
         style, language = self._style, LANGUAGES.get(evidence.locale, evidence.locale)
-        task = (
-            f"Write one short sentence in {language} that shows the customer you understood, and nothing else.\n"
-            + _examples(evidence.locale)
-            if style.max_sentences == 1
-            else f"Answer the customer in {language} in at most {style.max_sentences} sentences. First show that you "
-            "understood; then say exactly what these points say and nothing beyond:\n" + "\n".join(evidence.points)
-        )
-        customer = evidence.customer_text[: style.max_customer_chars]
-        return ModelRequest(
-            messages=(system_message(self._pack), Message("user", f"{task}\nCustomer: {customer}\nDesk:")),
-            max_tokens=style.max_tokens,
-            deadline_s=deadline_s,
-            session_id=session_id,
-        )
-
-
-def _examples(locale: str) -> str:
-    return "\n".join(f"Customer: {said}\nDesk: {answer}" for said, answer in UNDERSTANDING.get(locale, ()))
+        customer, system = evidence.customer_text[: style.max_customer_chars], system_message(self._pack)
+        if style.max_sentences == 1:
+            shown: list[Message] = [
+                message
+                for said, answer in UNDERSTANDING.get(evidence.locale, ())
+                for message in (Message("user", KINDLY + said), Message("assistant", answer))
+            ]
+            messages = (system, *shown, Message("user", KINDLY + customer))
+        else:
+            points = "\n".join(evidence.points)
+            task = (
+                f"Answer the customer in {language} in at most {style.max_sentences} sentences. "
+                f"First show that you understood; then say exactly what these points say and nothing beyond:\n{points}\n"
+                f"The customer wrote: {customer}"
+            )
+            messages = (system, Message("user", task))
+        return ModelRequest(messages, max_tokens=style.max_tokens, deadline_s=deadline_s, session_id=session_id)
