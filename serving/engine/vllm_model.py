@@ -195,6 +195,7 @@ class VllmModel:
     def close(self) -> None:
         """Stop the engine's processes. The model cannot be used afterwards."""
         self._engine.shutdown()
+        del self._engine  # else it shuts down once more while the interpreter is being taken apart, and complains
 
 
 def engine_args(config: EngineConfig) -> AsyncEngineArgs:
