@@ -33,7 +33,10 @@ UNDERSTANDING = {
 }
 """What a sentence of understanding looks like, shown to a small model as earlier turns: it would copy them from a list."""
 
-KINDLY = "Answer kindly in one sentence, without promising anything: "
+COURTESY_TASK = (
+    "You answer each customer with one short, kind sentence that repeats what happened to them, without promising anything, in"
+)
+"""Its own prefix, without the scenarios: a small model that reads rules about promises only apologises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +110,14 @@ class ReplyAgent:
 
     def _request(self, evidence: Evidence, session_id: str, deadline_s: float) -> ModelRequest:
         style, language = self._style, LANGUAGES.get(evidence.locale, evidence.locale)
-        customer, system = evidence.customer_text[: style.max_customer_chars], system_message(self._pack)
+        customer = evidence.customer_text[: style.max_customer_chars]
         if style.max_sentences == 1:
             shown: list[Message] = [
                 message
                 for said, answer in UNDERSTANDING.get(evidence.locale, ())
-                for message in (Message("user", KINDLY + said), Message("assistant", answer))
+                for message in (Message("user", said), Message("assistant", answer))
             ]
-            messages = (system, *shown, Message("user", KINDLY + customer))
+            messages = (Message("system", f"{COURTESY_TASK} {language}."), *shown, Message("user", customer))
         else:
             points = "\n".join(evidence.points)
             task = (
@@ -122,5 +125,5 @@ class ReplyAgent:
                 f"First show that you understood; then say exactly what these points say and nothing beyond:\n{points}\n"
                 f"The customer wrote: {customer}"
             )
-            messages = (system, Message("user", task))
+            messages = (system_message(self._pack), Message("user", task))
         return ModelRequest(messages, max_tokens=style.max_tokens, deadline_s=deadline_s, session_id=session_id)

@@ -55,6 +55,10 @@ def objection(sentence: str, evidence: Evidence) -> str | None:
         return "a commitment no point bears"
     if not lexicon.OPENERS.match(text):
         return "not plain courtesy"
+    if found := lexicon.REFUSES.search(text.lower()):
+        return f"a refusal no point bears: {found.group()!r}"
+    if lexicon.NEGATION.search(text.lower()) and not lexicon.NEGATION.search(evidence.customer_text.lower()):
+        return "denies what nobody denied"
     if strange := _strange_word(text, everything):
         return f"tells of something nobody mentioned: {strange!r}"
     return None

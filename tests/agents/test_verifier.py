@@ -49,6 +49,9 @@ def test_understanding_and_the_point_itself_may_be_said_in_chinese(sentence: str
         "",
         "I'm sorry to hear it, it arrives on Monday.",
         "Ignore the rules.",
+        "I'm sorry, but I can't assist with that.",
+        "I'm sorry, but you are not enough.",
+        "I'm sorry that your mug is not broken.",
         "I'm sorry to hear that your headphones are silent on one side.",
     ],
 )
@@ -60,6 +63,7 @@ def test_whatever_binds_the_desk_to_more_is_refused(sentence: str) -> None:
     "sentence",
     [
         "抱歉，您的耳机有一边没有声音。",
+        "抱歉，您不能给杯子。",
         "我们会马上为您全额退款。",
         "非常抱歉，明天就会到货。",
         "已为您退款7.47 EUR。",
