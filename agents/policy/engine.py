@@ -8,7 +8,6 @@ customer's yes, and that yes is not there yet, needs confirmation.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 
 from agents.domain.pack import Pack
 from agents.domain.words import ActionRecord, ActionStatus, Clause, Effect, Facts, Proposal, Ruling, Rung, Verdict
@@ -64,12 +63,12 @@ class PolicyEngine:
         now: datetime,
     ) -> Verdict:
         """The verdict for `proposal`. `spent` are the customer's ledger lines. Never raises on hostile arguments."""
-        ask = partial(self.findings, proposal, scenario=scenario, facts=facts, spent=spent, now=now)
-        agreed = ask(confirmed=True)
+        agreed = self.findings(proposal, scenario=scenario, facts=facts, confirmed=True, spent=spent, now=now)
         verdict = _verdict(proposal, agreed)
         if confirmed or verdict.ruling is not Ruling.ALLOW or not any(_reads_confirmed(f.rule) for f in agreed):
             return verdict
-        today = ask(confirmed=False)
+        scope = self.scope(proposal, facts, confirmed=False)
+        today = [_finding(f.rule, scope, proposal, spent, now) if _reads_confirmed(f.rule) else f for f in agreed]
         if _verdict(proposal, today).ruling is Ruling.ALLOW:
             return verdict
         asking = _ids(f for f, then in zip(today, agreed, strict=True) if f.holds != then.holds)
