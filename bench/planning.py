@@ -1,6 +1,6 @@
 """`keepword eval planning`: does the planning agent name the right scenario, and does it invent nothing?
 
-The messages in `bench/data/planning.jsonl` were written apart from the exemplars. Each is planned in a fresh session by the
+The messages in `bench/data/planning.*.jsonl` were written apart from the exemplars. Each is planned in a fresh session by the
 whole planning agent; the same run also reports retrieval alone and the bare model (no exemplars, no retrieval).
 """
 
@@ -21,7 +21,7 @@ from agents.planning.prompt import plan_request
 from agents.ports import Model, Retriever
 from bench.result import BenchResult, bar, quantile
 
-MESSAGES = Path(__file__).parent / "data" / "planning.jsonl"
+MESSAGES = Path(__file__).parent / "data"
 QUICK_SIZE = 40
 AT_ONCE = 8
 MIN_ACCURACY = 0.92
@@ -38,8 +38,10 @@ class Case:
     tags: tuple[str, ...]
 
 
-def read_cases(path: Path = MESSAGES) -> list[Case]:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+def read_cases(folder: Path = MESSAGES) -> list[Case]:
+    """Every case of `planning.*.jsonl` in `folder`, by file name."""
+    lines = [line for path in sorted(folder.glob("planning.*.jsonl")) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in lines if line.strip()]
     return [Case(row["text"], row["locale"], row["scenario"], row.get("slots", {}), tuple(row.get("tags", ()))) for row in rows]
 
 
@@ -59,10 +61,11 @@ async def run(
     seed: int = 0,
     quick: bool = False,
     bare: bool = True,
+    folder: Path = MESSAGES,
     progress: Callable[[int, int], None] | None = None,
 ) -> BenchResult:
     """Plan every message (a seeded sample of 40 when `quick`) and count."""
-    cases = read_cases()
+    cases = read_cases(folder)
     if quick:
         cases = random.Random(seed).sample(cases, min(QUICK_SIZE, len(cases)))
     planner, gate = Planner(pack, model, retriever), asyncio.Semaphore(AT_ONCE)
