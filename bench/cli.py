@@ -50,12 +50,14 @@ def eval_planning(
 @eval_app.command("decoding")
 def eval_decoding(json: Json = False, quick: Quick = False, seed: Seed = 0, model: ModelName = None) -> None:
     """500 structured requests, 16 at once: empty or invalid outputs, and the time a request waits for its grammar."""
-    from bench.decoding import run
+    from bench.decoding import DEPLOYED, run
     from bench.local import open_local
+    from bench.progress import counting
 
     async def measure() -> BenchResult:
-        async with open_local(model=model) as desk:
-            return await run(desk.model, seed=seed, quick=quick)
+        async with open_local(model=model, further=tuple(DEPLOYED)) as desk:
+            with counting("decoding", quiet=json) as progress:
+                return await run(desk.model, seed=seed, quick=quick, progress=progress)
 
     _finish(measure, as_json=json)
 

@@ -48,15 +48,16 @@ def open_retriever(settings: Settings, pack: Pack, progress: Progress | None = N
     return PackRetriever.open(pack, settings.cache_dir / "index", make_embedder(settings.embedder), progress)
 
 
-def engine_config(settings: Settings, pack: Pack, *, quiet: bool = False) -> EngineConfig:
-    """The engine for the chosen model; its files are made ready first (downloads when they are not there)."""
+def engine_config(settings: Settings, pack: Pack, *, further: tuple[Structure, ...] = (), quiet: bool = False) -> EngineConfig:
+    """The engine for the chosen model; its files are made ready first (downloads when they are not there). `further`
+    structures are compiled ahead beside the pack's own."""
     path = ensure(settings.model, settings.profile, quiet=quiet)
     return EngineConfig.of(
         path,
         settings.profile,
         entry(settings.model).engine[settings.profile],
         name=settings.model,
-        structures=structures(pack),
+        structures=(*structures(pack), *further),
         grammar_cache=settings.cache_dir / "grammars",
     )
 
