@@ -60,10 +60,14 @@ def explain(
     spent: Sequence[ActionRecord],
     now: datetime,
 ) -> Explanation:
-    """The verdict of `engine.judge` and what each clause said. Raises nothing on hostile arguments."""
+    """The verdict of `engine.judge` and what each clause said. Raises nothing on hostile arguments.
+
+    What a yes cannot change is judged, and explained, as if it had been said.
+    """
     verdict = engine.judge(proposal, scenario=scenario, facts=facts, confirmed=confirmed, spent=spent, now=now)
-    findings = engine.findings(proposal, scenario=scenario, facts=facts, confirmed=confirmed, spent=spent, now=now)
-    scope = engine.scope(proposal, facts, confirmed=confirmed)
+    agreed = confirmed or verdict.ruling in (Ruling.DENY, Ruling.NEEDS_FACT)
+    findings = engine.findings(proposal, scenario=scenario, facts=facts, confirmed=agreed, spent=spent, now=now)
+    scope = engine.scope(proposal, facts, confirmed=agreed)
     permitted = any(f.rule.clause.effect is Effect.PERMIT and f.holds is True for f in findings)
     return Explanation(verdict, tuple(_line(finding, scope, proposal, verdict, permitted) for finding in findings))
 

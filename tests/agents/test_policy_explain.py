@@ -63,3 +63,11 @@ def test_no_permit_at_all_is_said_so() -> None:
 )
 def test_a_condition_comes_apart_only_at_its_top(source: str, parts: tuple[str, ...]) -> None:
     assert conjuncts(source) == parts
+
+
+def test_a_yes_that_would_not_help_is_not_named() -> None:
+    assert explained(PERMIT, CONFIRM, forbid()).changes == ("f: must not hold: true",)
+
+
+def test_a_denial_only_the_yes_brings_is_explained_as_after_the_yes() -> None:
+    assert explained(permit("!confirmed")).changes == ("p: must hold: !confirmed",)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.domain.words import ActionRecord, ActionStatus, Clause, Effect, Facts, Proposal, Ruling
@@ -136,6 +136,7 @@ def test_a_cap_is_never_exceeded_in_any_window(asked: list[tuple[int, int]], lim
         assert sum(each.amount_cents or 0 for each in inside) <= limit
 
 
+@settings(max_examples=400)
 @given(clauses=CLAUSES, proposal=PROPOSALS, facts=FACTS, confirmed=st.booleans(), spent=SPENT)
 def test_what_does_not_say_yes_says_what_would_change_it(
     clauses: list[Clause], proposal: Proposal, facts: Facts, confirmed: bool, spent: list[ActionRecord]
