@@ -1,11 +1,13 @@
 """The desk as a Ray Serve ingress: gateway and turn loop in one replica, the engine in another."""
 
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from agents.domain.errors import EmptyOutput, TruncatedOutput
 from agents.ports import Message, ModelRequest
 from serving.app import create_app
 from serving.clock import SystemClock
@@ -34,7 +36,8 @@ class DeskDeployment:
         """Raises until the engine has answered once; after that Serve's health checks watch it."""
         if not self._engine_answered:
             probe = ModelRequest((Message("user", "Say yes."),), max_tokens=1, deadline_s=PROBE_DEADLINE_S)
-            await self._engine.generate(probe)
+            with suppress(EmptyOutput, TruncatedOutput):  # it answered: what it said does not matter
+                await self._engine.generate(probe)
             self._engine_answered = True
 
 

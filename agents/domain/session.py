@@ -64,8 +64,7 @@ def apply(state: SessionState, event: Event) -> SessionState:
             lines = (*state.lines, Line("customer", event.text))
             return replace(state, lines=lines, locale=event.locale, open_turn_id=event.turn_id, reply=())
         case Planned(plan=plan):
-            slots = dict(plan.slots) if plan.scenario != state.scenario else {**state.slots, **plan.slots}
-            return replace(state, scenario=plan.scenario, slots=slots)
+            return replace(state, scenario=plan.scenario, slots={**state.slots, **plan.slots})
         case FactsGathered():
             return replace(state, facts={**state.facts, **event.facts})
         case OfferMade():

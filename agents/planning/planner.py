@@ -24,6 +24,7 @@ _SEGMENT = re.compile(r"[^.!?;。！？；\n]+")
 ALSO_PROBABILITY = 0.8  # a second request is noted only when its own sentence says so clearly
 MIN_SEGMENT_CHARS = 6
 MAX_SEGMENTS = 4
+MAX_ANSWER_CHARS = 40  # a message that gives an id and little else answers the desk's question
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +91,17 @@ class Planner:
         return Planned(plan, retrieved, result, scenarios, acts)
 
     def _scenario(self, state: SessionState, scenarios: Mapping[str, float], act: Act, certainty: float, text: str) -> str:
-        """An answer to the desk stays in its scenario, unless the message plainly opens another one."""
+        """An answer to what the desk is waiting for stays in its scenario, unless the message plainly opens another one."""
         best = max(scenarios, key=scenarios.__getitem__)
-        if state.scenario is None or best == state.scenario:
+        current = state.open_offer.scenario if state.open_offer is not None else state.scenario
+        if current is None or best == current:
             return best
+        asked_for = [slot for slot in self._slots_of(current) if slot.name not in state.slots]
+        if state.open_offer is None and not asked_for:
+            return best
+        supplied = bool(extract(text, asked_for)) and len(text) < MAX_ANSWER_CHARS
         answers = act in ANSWERS or (act is Act.GREETS and state.open_offer is not None)
-        waiting = bool(extract(text, self._slots_of(state.scenario))) and len(text) < 40
-        if waiting or (answers and certainty >= scenarios[best] * 0.6):
-            return state.scenario
-        return best
+        return current if supplied or (answers and certainty >= scenarios[best] * 0.6) else best
 
     def _slots_of(self, scenario: str) -> list[Slot]:
         return [self._pack.slots[name] for name in self._pack.scenarios[scenario].slots]

@@ -32,7 +32,9 @@ COMMITS = re.compile(
 )
 """Words by which the desk binds itself or reports a deed. "给您带来不便" (the inconvenience) is no commitment."""
 
-NEGATION = re.compile(r"\bnot\b|n't\b|\bcannot\b|\bno\b|\bnever\b|\bunable\b|\bwithout\b|(?<!对)不(?!便|好意思)|无法|没有|未|别|勿")
+NEGATION = re.compile(
+    r"\bnot\b|n't\b|\bcannot\b|\bno\b|\bnever\b|\bunable\b|\bwithout\b|(?<!对)不(?!便|好意思)|无法|没有|未|别|勿"
+)
 
 REFUSES = re.compile(r"\bbut\b|\bhowever\b|\bcannot\b|\bcan't\b|\bunable\b|\byou(?:'re| are) not\b|但|不过|可是|不能|无法|不可")
 """How a courtesy turns into a refusal: "I'm sorry, but"."""

@@ -19,6 +19,7 @@ STATUS: Mapping[str, tuple[int, str]] = {
     "text-too-long": (422, "The text is too long"),
     "images-not-supported": (422, "Images cannot be read here"),
     "bad-json": (400, "The body is not JSON"),
+    "method-not-allowed": (405, "This address does not take this method"),
     "body-too-large": (413, "The body is too large"),
     "media-type": (415, "The body must be application/json"),
     "unauthorized": (401, "A token is needed"),
@@ -86,7 +87,14 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_request: Request, error: HTTPException) -> JSONResponse:
-        kinds = {401: "unauthorized", 403: "not-allowed", 404: "not-found", 413: "body-too-large", 415: "media-type"}
+        kinds = {
+            401: "unauthorized",
+            403: "not-allowed",
+            404: "not-found",
+            405: "method-not-allowed",
+            413: "body-too-large",
+            415: "media-type",
+        }
         answer = problem(kinds.get(error.status_code, "bad-request"), str(error.detail), status=error.status_code)
         answer.headers.update(error.headers or {})
         return answer
