@@ -1,7 +1,8 @@
 """The `Model` port over a Ray Serve handle: the engine's other end. Ray's errors become ours here and nowhere else."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from ray.exceptions import GetTimeoutError, RayError
@@ -26,10 +27,9 @@ class EngineHandle:
     async def generate(self, request: ModelRequest) -> ModelResult:
         response = self._method("generate", request, stream=False).remote(request)
         try:
-            async with asyncio.timeout(request.deadline_s + GRACE_S):
-                answer: Answer = await response
-        except (RayError, RayServeException, TimeoutError) as error:
-            raise translated(error, request) from error
+            with _our_errors(request):
+                async with asyncio.timeout(request.deadline_s + GRACE_S):
+                    answer: Answer = await response
         finally:
             response.cancel()  # a no-op once it has answered
         if isinstance(answer, Failure):
@@ -42,15 +42,14 @@ class EngineHandle:
         deadline = asyncio.get_running_loop().time() + request.deadline_s + GRACE_S
         try:
             while True:
-                async with asyncio.timeout_at(deadline):
-                    piece: Piece = await anext(pieces)
+                with _our_errors(request):
+                    async with asyncio.timeout_at(deadline):
+                        piece: Piece = await anext(pieces)
                 if isinstance(piece, Failure):
                     raise from_wire(piece)
                 yield piece
         except StopAsyncIteration:
             return
-        except (RayError, RayServeException, TimeoutError) as error:
-            raise translated(error, request) from error
         finally:
             pieces.cancel()
 
@@ -58,6 +57,20 @@ class EngineHandle:
         if request.session_id is None:
             return self._handle.options(method_name=name, stream=stream)
         return self._handle.options(method_name=name, stream=stream, session_id=request.session_id)
+
+
+@contextmanager
+def _our_errors(request: ModelRequest) -> Iterator[None]:
+    """Ray's errors as ours. A call somebody else cancelled is an engine lost; only our own task's cancellation goes on."""
+    try:
+        yield
+    except (RayError, RayServeException, TimeoutError) as error:
+        raise translated(error, request) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise EngineUnavailable("the call to the engine was cancelled") from error
 
 
 def translated(error: BaseException, request: ModelRequest) -> KeepwordError:

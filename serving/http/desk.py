@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import uuid4
@@ -84,7 +85,8 @@ class Desk:
         checked = None if locale is None else self.locale(locale)
         accepted = await self.turns.accept(session_id, text, locale=checked, idempotency_key=idempotency_key)
         if not accepted.replayed:
-            task = asyncio.create_task(self._run(accepted))
+            # An empty context: in the request's own, Ray Serve ties the engine calls to the request and cancels them with it.
+            task = asyncio.create_task(self._run(accepted), context=Context())
             self.running.add(task)
             task.add_done_callback(self.running.discard)
         return accepted

@@ -12,7 +12,7 @@ from bench.demo import CASES, SHOP_DB, Case
 from bench.stack import Stack
 from bench.visitor import Visitor
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 EVENTS_OF_A_TURN = ["turn.started", "plan"]
 
 
