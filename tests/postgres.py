@@ -4,12 +4,13 @@ import getpass
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from bench.stack import free_port
 
 START_TIMEOUT_S = 30.0
 
@@ -26,7 +27,7 @@ def running_postgres(folder: Path) -> Iterator[str]:
                 parent.chmod(parent.stat().st_mode | 0o011)  # pytest keeps its folders to root
     initdb: list[str | Path] = [binaries / "initdb", "--pgdata", data, "--auth", "trust", "--username", "postgres", "--no-sync"]
     subprocess.run(initdb, user=user, check=True, stdout=subprocess.DEVNULL, cwd="/")
-    port = _free_port()
+    port = free_port()
     options = ["-c", "fsync=off", "-c", "max_connections=200", "-c", "log_min_messages=fatal"]
     server = subprocess.Popen(
         [binaries / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", data, *options],
@@ -52,12 +53,6 @@ def _binaries() -> Path:
 
 def _server_user() -> str:
     return pwd.getpwnam("postgres").pw_name if os.geteuid() == 0 else getpass.getuser()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(pg_isready: Path, port: int, server: subprocess.Popen[bytes]) -> None:

@@ -95,11 +95,10 @@ async function* frames(response) {
   }
 }
 
-async function send(text) {
+async function send(text, key = crypto.randomUUID()) {
   if (state.busy || !text.trim()) return;
   clearProblem();
   $("quick").hidden = true;
-  const key = crypto.randomUUID();
   const line = node("li", text, "customer");
   $("lines").append(line);
   state.bubble = state.panel = null;
@@ -108,7 +107,7 @@ async function send(text) {
     await turn(text, key);
   } catch (error) {
     line.remove();
-    showProblem(error, () => send(text));
+    showProblem(error, () => send(text, key)); // the same key: what was accepted after all is not done twice
     if (!$("text").value) $("text").value = text;
   } finally {
     setBusy(false, "");
