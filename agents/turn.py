@@ -165,7 +165,8 @@ class TurnLoop:
         if planned.result is not None:
             recorder.results.append(planned.result)
         exemplars = tuple(scored.exemplar.text for scored in planned.retrieved.exemplars)
-        clauses = tuple(scored.clause_id for scored in planned.retrieved.clauses)
+        found = (self._pack.clause(scored.clause_id) for scored in planned.retrieved.clauses)
+        clauses = tuple(clause.id for clause in found if {plan.scenario, "*"} & set(clause.scenarios))
         await recorder.record(Planned(recorder.turn_id, plan, exemplars, clauses, recorder.lap("plan")))
 
         call = ToolCall(recorder.state.customer_id, self._clock.now())

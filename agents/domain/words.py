@@ -83,7 +83,7 @@ class Clause:
     actions: tuple[str, ...]
     when: str
     limits: Mapping[str, str]
-    cite: str
+    cite: Texts
     body: Texts
     file: str = ""
     line: int = 1
@@ -190,7 +190,7 @@ class Plan:
     risk: Risk
     slots: Mapping[str, str]
     missing: tuple[str, ...]  # slot names to ask for
-    confidence: float  # 0 to 1, of the scenario
+    confidence: float  # 0 to 1: that the message belongs to the scenario
     source: Literal["model", "retrieval"]  # who decided; retrieval when the model was no help
 
 

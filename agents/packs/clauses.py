@@ -12,6 +12,7 @@ from agents.packs.reading import Mistakes
 _FRONT = re.compile(r"\A---\n(?P<front>.*?\n)---\n(?P<body>.*)\Z", re.DOTALL)
 _LOCALE = re.compile(r"^## *(?P<locale>[A-Za-z-]+) *$", re.MULTILINE)
 _KEYS = ("id", "scenario", "effect", "action", "when", "limits", "cite")
+_CITE_HINT = "For example: cite: {en: Returns 2.1, zh: 退货 2.1}."
 _LIMITS = frozenset({"amount_cents", "count", "window_days"})
 
 
@@ -54,10 +55,12 @@ def _clause(path: Path, locales: tuple[str, ...], mistakes: Mistakes) -> Clause 
     if not isinstance(front, dict):
         mistakes.add(path, 2, "front matter must be keys with values")
         return None
-    return _checked(path, front, _bodies(path, match, locales, mistakes), text, mistakes)
+    return _checked(path, front, _bodies(path, match, locales, mistakes), text, locales, mistakes)
 
 
-def _checked(path: Path, front: dict[str, Any], body: dict[str, str], text: str, mistakes: Mistakes) -> Clause | None:
+def _checked(
+    path: Path, front: dict[str, Any], body: dict[str, str], text: str, locales: tuple[str, ...], mistakes: Mistakes
+) -> Clause | None:
     def line(key: str) -> int:
         return next((n for n, row in enumerate(text.splitlines(), 1) if row.startswith(f"{key}:")), 2)
 
@@ -96,6 +99,9 @@ def _checked(path: Path, front: dict[str, Any], body: dict[str, str], text: str,
         mistakes.add(path, line("limits"), "a cap needs a limit: amount_cents or count")
     if effect != "cap" and limits:
         mistakes.add(path, line("limits"), "only a cap has limits")
+    cite = _cite(front.get("cite"), locales)
+    if front.get("cite") and set(cite) != set(locales):
+        mistakes.add(path, line("cite"), "'cite' is one text for all languages or one for each of the pack's", _CITE_HINT)
     if not sound:
         return None
     return Clause(
@@ -105,7 +111,7 @@ def _checked(path: Path, front: dict[str, Any], body: dict[str, str], text: str,
         actions=_listed(front["action"]),
         when=_cel(True if front.get("when") is None else front["when"]),
         limits={name: _cel(source) for name, source in limits.items()},
-        cite=str(front["cite"]),
+        cite=cite,
         body=body,
         file=f"policy/{path.name}",
         line=line("id"),
@@ -126,6 +132,11 @@ def _bodies(path: Path, match: re.Match[str], locales: tuple[str, ...], mistakes
             line = match["front"].count("\n") + 3
             mistakes.add(path, line, f"no text in {locale!r}", f"Add a section '## {locale}'.")
     return {locale: bodies.get(locale, "") for locale in locales}
+
+
+def _cite(value: Any, locales: tuple[str, ...]) -> dict[str, str]:
+    """Locale -> how the clause is cited. A plain value is cited the same everywhere."""
+    return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else dict.fromkeys(locales, str(value))
 
 
 def _listed(value: Any) -> tuple[str, ...]:

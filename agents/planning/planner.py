@@ -75,7 +75,7 @@ class Planner:
             scenarios = fuse(scenarios, by_scenario, self._fusion.scenario)
             acts = fuse(acts, by_act, self._fusion.act)
         act_now = Act(max(acts, key=acts.__getitem__))
-        scenario = self._scenario(state, scenarios, act_now, acts[act_now.value], text)
+        scenario, confidence = self._scenario(state, scenarios, act_now, acts[act_now.value], text)
         slots, missing = self._slots(state, scenario, text)
         source: Literal["model", "retrieval"] = "retrieval" if result is None else "model"
         plan = Plan(
@@ -85,23 +85,28 @@ class Planner:
             risk=self._pack.scenarios[scenario].risk,
             slots=slots,
             missing=missing,
-            confidence=round(scenarios[scenario], 4),
+            confidence=round(confidence, 4),
             source=source,
         )
         return Planned(plan, retrieved, result, scenarios, acts)
 
-    def _scenario(self, state: SessionState, scenarios: Mapping[str, float], act: Act, certainty: float, text: str) -> str:
-        """An answer to what the desk is waiting for stays in its scenario, unless the message plainly opens another one."""
+    def _scenario(
+        self, state: SessionState, scenarios: Mapping[str, float], act: Act, certainty: float, text: str
+    ) -> tuple[str, float]:
+        """The scenario, and how sure it is. An answer to what the desk is waiting for stays in its scenario, unless the message
+        plainly opens another one: it is as sure as that it is an answer."""
         best = max(scenarios, key=scenarios.__getitem__)
+        opened = best, scenarios[best]
         current = state.open_offer.scenario if state.open_offer is not None else state.scenario
         if current is None or best == current:
-            return best
+            return opened
         asked_for = [slot for slot in self._slots_of(current) if slot.name not in state.slots]
         if state.open_offer is None and not asked_for:
-            return best
+            return opened
         supplied = bool(extract(text, asked_for)) and len(text) < MAX_ANSWER_CHARS
         answers = act in ANSWERS or (act is Act.GREETS and state.open_offer is not None)
-        return current if supplied or (answers and certainty >= scenarios[best] * 0.6) else best
+        held = supplied or (answers and certainty >= scenarios[best] * 0.6)
+        return (current, 1.0 if supplied else certainty) if held else opened
 
     def _slots_of(self, scenario: str) -> list[Slot]:
         return [self._pack.slots[name] for name in self._pack.scenarios[scenario].slots]

@@ -57,7 +57,7 @@ class Points:
         return clause.body[self._locale].strip() + self._cites((clause.id,))
 
     def _cites(self, clause_ids: Sequence[str]) -> str:
-        cites = dict.fromkeys(self._pack.clause(clause_id).cite for clause_id in clause_ids)
+        cites = dict.fromkeys(self._pack.clause(clause_id).cite[self._locale] for clause_id in clause_ids)
         space = "" if self._locale == "zh" else " "
         return f"{space}[{'; '.join(cites)}]" if cites else ""
 

@@ -17,7 +17,9 @@ ORDER: Facts = {"order": {"id": "KW-1", "days": 5, "cents": 1999, "gone": None}}
 def clause(
     effect: str, when: str = "true", *, name: str = "", scenario: str = "late", action: str = "refund", **limits: str
 ) -> Clause:
-    return Clause(name or f"{effect}:{when}", (scenario,), Effect(effect), (action,), when, limits, "1", {"en": "A rule."})
+    return Clause(
+        name or f"{effect}:{when}", (scenario,), Effect(effect), (action,), when, limits, {"en": "1"}, {"en": "A rule."}
+    )
 
 
 def engine(*clauses: Clause, **parameters: Any) -> PolicyEngine:

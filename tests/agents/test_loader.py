@@ -137,6 +137,7 @@ MISTAKES = [
     ("policy/late.md", "param.late_minutes", "param.minutes", "no parameter named 'minutes'"),
     ("policy/late.md", "order.late_minutes", "args.minutes", "has no argument 'minutes'"),
     ("policy/late.md", "cite: ", "limits: {count: 1}\ncite: ", "only a cap has limits"),
+    ("policy/late.md", "cite: House rules, 1", "cite: {en: House rules 1}", "'cite' is one text"),
     ("policy/late.md", "cite: ", "when: true\ncite: ", "'when' is said twice"),
     ("policy/late.md", "when: order.late_minutes >= param.late_minutes\n", "", "'when' is missing"),
     ("policy/late.md", "## zh", "## fr", "'fr' is not one of the pack's locales"),

@@ -23,7 +23,7 @@ EXEMPLARS = (
 
 
 def clause(id: str, scenarios: tuple[str, ...], en: str, zh: str) -> Clause:
-    return Clause(id, scenarios, Effect.PERMIT, ("*",), "true", {}, id, {"en": en, "zh": zh})
+    return Clause(id, scenarios, Effect.PERMIT, ("*",), "true", {}, {"en": id, "zh": id}, {"en": en, "zh": zh})
 
 
 def scenario(id: str, code: str) -> Scenario:
