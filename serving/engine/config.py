@@ -103,7 +103,7 @@ def cpu_defaults() -> dict[str, Any]:
         "enforce_eager": True,
         "block_size": 32,
         "threads": thread_binding(len(allowed_cpus())),
-        "omp_threads": 1,
+        "omp_threads": len(allowed_cpus()),
         "preload": found_libraries(),
     }
 
