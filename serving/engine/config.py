@@ -76,7 +76,12 @@ class EngineConfig:
     def environment(self, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
         """Variables that must be set in the process that starts the engine, so that its children inherit them.
         `inherited` is the environment whose LD_PRELOAD is kept behind ours; None keeps nothing."""
-        env = {"VLLM_NO_USAGE_STATS": "1", "VLLM_CONFIGURE_LOGGING": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+        env = {
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_CONFIGURE_LOGGING": "1",
+            "VLLM_LOGGING_LEVEL": "WARNING",
+            "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+        }
         if self.profile == "cpu":
             env["VLLM_CPU_OMP_THREADS_BIND"] = self.threads or "auto"
             env["CUDA_VISIBLE_DEVICES"] = ""
