@@ -92,7 +92,7 @@ async def _bare(pack: Pack, model: Model, state: SessionState, case: Case) -> st
         result = await model.generate(plan_request(pack, state, case.text, (), deadline_s=120.0))
     except ModelFailure:
         return None
-    return next((s.id for s in pack.scenarios.values() if s.code == result.text[:1]), None)
+    return next((s.id for s in pack.scenarios.values() if s.id == result.text.partition(" ")[0]), None)
 
 
 def _count(pack: Pack, outcomes: Sequence[Outcome], *, bare: bool) -> BenchResult:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from retrieval.lexical import tokenise
 
-BUCKETS = 4096
+BUCKETS = 16384
 _WORDS = re.compile(r"[^\W_]+")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 

@@ -31,8 +31,8 @@ SEED = 20
 NEAR_DUPLICATE_COSINE = 0.95
 VECTOR_SCALE = 8.0
 """Cosines of E5 crowd into 0.75 to 1: centred vectors are short, and regularisation would keep them from counting."""
-SPELLING_SCALE = 2.0
-INVERSE_REGULARISATION = 1.0
+SPELLING_SCALE = 4.0
+INVERSE_REGULARISATION = 0.5
 MISSPELT_EVERY = 3
 """One text in three is learnt from misspelt too, another one in three is tested with misspelt. More copies measured no
 better, and embedding them is what a build spends its time on."""

@@ -140,10 +140,9 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A kind of problem: its one-letter `code` in plans, what it needs, which reads feed its clauses."""
+    """A kind of problem: what it needs, which reads feed its clauses."""
 
     id: str
-    code: str
     title: Texts
     description: Texts
     risk: Risk

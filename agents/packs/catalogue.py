@@ -9,7 +9,7 @@ from agents.domain.words import Act, Exemplar, Ladder, Risk, Rung, Scenario, Slo
 from agents.packs.reading import Mistakes, TomlFile, strings, texts
 
 _SLOT = frozenset({"pattern", "template", "ask"})
-_SCENARIO = frozenset({"code", "title", "description", "risk", "slots", "reads", "ladder", "tell", "handoff"})
+_SCENARIO = frozenset({"title", "description", "risk", "slots", "reads", "ladder", "tell", "handoff"})
 _RUNG = frozenset({"action", "args", "text", "done"})
 _EXEMPLAR = frozenset({"text", "locale", "scenario", "act"})
 
@@ -38,15 +38,11 @@ def read_slots(file: TomlFile, locales: tuple[str, ...]) -> dict[str, Slot]:
 
 def read_scenarios(file: TomlFile, locales: tuple[str, ...], slots: Mapping[str, Slot]) -> dict[str, Scenario]:
     found: dict[str, Scenario] = {}
-    codes: dict[str, str] = {}
     for name, raw in _tables(file, "scenario"):
-        place, code = f"[scenario.{name}", str(raw.get("code", ""))
+        place = f"[scenario.{name}"
         file.known(raw, _SCENARIO, f"scenario {name!r}", place)
-        if not re.fullmatch(r"[A-Z]", code):
-            file.mistake(f"scenario {name!r}: code must be one capital letter", place, "code")
-        elif code in codes:
-            file.mistake(f"scenario {name!r}: code {code} is {codes[code]!r}'s", place, "code")
-        codes[code] = name
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            file.mistake(f"scenario {name!r}: an id has small letters, digits and underscores, a letter first", place)
         if raw.get("risk", "low") not in [risk.value for risk in Risk]:
             file.mistake(f"scenario {name!r}: risk must be low, medium or high", place, "risk")
             raw = {**raw, "risk": "low"}
@@ -61,7 +57,6 @@ def read_scenarios(file: TomlFile, locales: tuple[str, ...], slots: Mapping[str,
                 file.mistake(f"scenario {name!r}: no slot named {slot!r}", place, "slots")
         found[name] = Scenario(
             id=name,
-            code=code,
             title=texts(file, raw.get("title"), locales, f"scenario {name!r}: title", place),
             description=texts(file, raw.get("description"), locales, f"scenario {name!r}: description", place),
             risk=Risk(raw.get("risk", "low")),

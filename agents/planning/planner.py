@@ -31,7 +31,7 @@ MAX_ANSWER_CHARS = 40  # a message that gives an id and little else answers the 
 class Fusion:
     """Weights of the model's log-probabilities against retrieval's (weight 1)."""
 
-    scenario: float = 0.25
+    scenario: float = 0.6
     act: float = 0.25
 
 
@@ -66,12 +66,11 @@ class Planner:
     def _decide(
         self, state: SessionState, text: str, retrieved: Retrieved, further: tuple[str, ...], result: ModelResult | None
     ) -> Planned:
-        codes = {scenario.id: scenario.code for scenario in self._pack.scenarios.values()}
         scenarios, acts = dict(retrieved.scenarios), dict(retrieved.acts)
         if result is not None:
-            code, _, act = result.text.partition(" ")
-            by_scenario = _opinion(result, 0, codes, said=code)
-            by_act = _opinion(result, 1, {act.value: act.value for act in Act}, said=act)
+            named = result.text.partition(" ")[0]
+            by_scenario = opinion(result, {id_: f"{id_} " for id_ in self._pack.scenarios})
+            by_act = opinion(result, {act.value: f"{named} {act.value}" for act in Act}, known=len(named))
             scenarios = fuse(scenarios, by_scenario, self._fusion.scenario)
             acts = fuse(acts, by_act, self._fusion.act)
         act_now = Act(max(acts, key=acts.__getitem__))
@@ -143,13 +142,30 @@ def fuse(prior: Mapping[str, float], opinion: Mapping[str, float], weight: float
     return {label: math.exp(value - top) / total for label, value in raw.items()}
 
 
-def _opinion(result: ModelResult, position: int, labels: Mapping[str, str], *, said: str) -> dict[str, float]:
-    """Label -> probability, from the token at `position`; a token counts for every label whose word it begins."""
-    if len(result.token_logprobs) <= position:
-        return {label: 1.0 if word == said else 0.0 for label, word in labels.items()}
+def opinion(result: ModelResult, labels: Mapping[str, str], *, known: int = 0) -> dict[str, float]:
+    """Label -> probability the model gave its wording, from the tokens it weighed; `labels` maps labels to wordings of which
+    the first `known` characters stand fixed. Where a wording parts from the text written, what it had until there counts: of
+    several that a token does not tell apart, each an equal share. Without probabilities the label written has 1."""
     found = dict.fromkeys(labels, 0.0)
-    for token, logprob in result.token_logprobs[position].items():
-        begun = [label for label, word in labels.items() if token.strip() and word.startswith(token.strip())]
-        for label in begun:
-            found[label] += math.exp(logprob) / len(begun)
+    open_, weight, at = list(labels), 1.0, 0
+    for weighed in result.token_logprobs:
+        chosen = max(weighed, key=weighed.__getitem__)
+        if at + len(chosen) > known:
+            meant = {token: [label for label in open_ if token and _agree(labels[label][at:], token)] for token in weighed}
+            for token, logprob in weighed.items():
+                for label in meant[token] if token != chosen else ():
+                    found[label] += weight * math.exp(logprob) / len(meant[token])
+            open_, weight = meant[chosen], weight * math.exp(weighed[chosen])
+        at += len(chosen)
+        if len(open_) < 2:
+            break
+    else:
+        open_ = [label for label in open_ if _agree(labels[label], result.text)]
+    for label in open_:
+        found[label] += weight / len(open_)
     return found
+
+
+def _agree(wording: str, token: str) -> bool:
+    """Whether `token` can be the next piece of `wording`: one begins with the other."""
+    return wording.startswith(token) or (bool(wording) and token.startswith(wording))

@@ -106,8 +106,7 @@ MISTAKES = [
     ("pack.toml", "greet = {", "hail = {", "unknown text 'hail'"),
     ("scenarios.toml", r"(?P<digits>\d{4})", r"(?P<digits>\d{4}", "pattern does not compile"),
     ("scenarios.toml", "B-{digits}", "B-{number}", "template names 'number'"),
-    ("scenarios.toml", 'code = "S"', 'code = "L"', "code L is 'late_bread''s"),
-    ("scenarios.toml", 'code = "S"', 'code = "sm"', "one capital letter"),
+    ("scenarios.toml", "[scenario.small_talk]", '[scenario."Small Talk"]', "small letters"),
     ("scenarios.toml", 'risk = "low"', 'risk = "huge"', "risk must be"),
     ("scenarios.toml", 'slots = ["order_id"]', 'slots = ["order_no"]', "no slot named 'order_no'"),
     ("scenarios.toml", 'reads = ["get_order"]', 'reads = ["get_bread"]', "no read tool named 'get_bread'"),
@@ -162,7 +161,7 @@ def test_a_mistake_is_named_with_its_file(bakery: Path, file: str, old: str, new
     [
         ("pack.toml", "due_minutes = 15", "due_minuets = 15", "due_minuets"),
         ("pack.toml", "month_cents = 2000", "month_cents = = 2000", "not TOML"),
-        ("scenarios.toml", 'code = "S"', 'code = "L"', "code L"),
+        ("scenarios.toml", 'risk = "low"', 'risk = "tiny"', "risk must be"),
         ("policy/late.md", "order.late_minutes", "orders.late_minutes", "orders"),
         ("policy/month.md", "param.month_cents", "param.mont", "mont"),
         ("exemplars/all.toml", 'act = "accepts"', 'act = "agrees"', "agrees"),

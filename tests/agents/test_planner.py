@@ -1,5 +1,6 @@
 """The planner: two witnesses, sticky scenarios, nothing invented."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,8 @@ from agents.domain.pack import Pack
 from agents.domain.session import SessionState
 from agents.domain.words import Act, Offer, Proposal
 from agents.packs.loader import load_pack
-from agents.planning.planner import Planner, fuse
-from agents.ports import ModelRequest
+from agents.planning.planner import Planner, fuse, opinion
+from agents.ports import ModelRequest, ModelResult
 from serving.scripted import ScriptedModel
 from tests.fakes import TableRetriever
 
@@ -68,7 +69,7 @@ async def test_without_a_model_retrieval_decides_alone_and_says_so(pack: Pack) -
 
 
 async def test_a_sure_retriever_is_not_overruled_by_a_weak_model(pack: Pack) -> None:
-    planned = await planner(pack, {"x": ("coupon_request", Act.ASKS)}, said="D asks").plan(FRESH, "x", locale="en")
+    planned = await planner(pack, {"x": ("coupon_request", Act.ASKS)}, said="damaged_item asks").plan(FRESH, "x", locale="en")
     assert (planned.plan.scenario, planned.plan.source) == ("coupon_request", "model")
 
 
@@ -78,3 +79,33 @@ def test_opinions_shift_probabilities_by_their_weight_and_stay_normalised() -> N
     assert 0.5 < weak["a"] < strong["a"] == pytest.approx(0.9)
     assert sum(weak.values()) == pytest.approx(1.0)
     assert fuse(prior, {}, 1.0) == pytest.approx(prior)
+
+
+def result(text: str, *weighed: dict[str, float]) -> ModelResult:
+    tokens = tuple({token: math.log(share) for token, share in each.items()} for each in weighed)
+    return ModelResult(text, "stop", 1, len(tokens), token_logprobs=tokens)
+
+
+def test_labels_that_begin_alike_are_told_apart_where_they_part() -> None:
+    said = result("refund_late asks", {"refund": 0.7, "return": 0.2, "re": 0.1}, {"_late": 0.6, "_": 0.1, "_now": 0.3})
+    found = opinion(said, {name: f"{name} " for name in ("refund_late", "refund_now", "return")})
+    share = 0.1 / 3
+    assert found == pytest.approx({"refund_late": share + 0.7 * 0.65, "refund_now": share + 0.7 * 0.35, "return": share + 0.2})
+
+
+def test_a_label_that_begins_another_ends_where_the_act_begins() -> None:
+    said = result("refund asks", {"refund": 1.0}, {" ": 0.2, " asks": 0.5, "_now": 0.3})
+    assert opinion(said, {"refund": "refund ", "refund_now": "refund_now "}) == pytest.approx(
+        {"refund": 0.7, "refund_now": 0.3}
+    )
+
+
+def test_the_act_is_read_after_the_scenario_that_was_written() -> None:
+    said = result("coupon asks", {"cou": 0.9, "asks": 0.1}, {"pon": 1.0}, {" asks": 0.8, " a": 0.1, " greets": 0.1})
+    labels = {act: f"coupon {act}" for act in ("asks", "accepts", "greets")}
+    assert opinion(said, labels, known=6) == pytest.approx({"asks": 0.85, "accepts": 0.05, "greets": 0.1})
+
+
+@pytest.mark.parametrize(("text", "expected"), [("b asks", {"a": 0.0, "b": 1.0}), ("nonsense", {"a": 0.0, "b": 0.0})])
+def test_without_probabilities_the_written_label_counts_whole(text: str, expected: dict[str, float]) -> None:
+    assert opinion(result(text), {"a": "a ", "b": "b "}) == expected

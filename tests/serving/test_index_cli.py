@@ -18,7 +18,6 @@ due_minutes = 30
 """
 SCENARIO = """
 [scenario.{id}]
-code = "{code}"
 title = {{en = "{id}", zh = "{id}"}}
 description = {{en = "{id}", zh = "{id}"}}
 risk = "low"
@@ -64,9 +63,7 @@ def pack(tmp_path: Path) -> Path:
     (root / "exemplars").mkdir()
     wording = "".join(f'[texts.{key}]\nen = "{key}"\nzh = "{key}"\n' for key in sorted(TEXTS))
     (root / "pack.toml").write_text(PACK + wording, encoding="utf-8")
-    (root / "scenarios.toml").write_text(
-        SCENARIO.format(id="damaged", code="D") + SCENARIO.format(id="missing", code="M"), encoding="utf-8"
-    )
+    (root / "scenarios.toml").write_text(SCENARIO.format(id="damaged") + SCENARIO.format(id="missing"), encoding="utf-8")
     (root / "ladders.toml").write_text("", encoding="utf-8")
     (root / "tools.py").write_text(TOOLS, encoding="utf-8")
     rows = [

@@ -26,8 +26,8 @@ def clause(id: str, scenarios: tuple[str, ...], en: str, zh: str) -> Clause:
     return Clause(id, scenarios, Effect.PERMIT, ("*",), "true", {}, {"en": id, "zh": id}, {"en": en, "zh": zh})
 
 
-def scenario(id: str, code: str) -> Scenario:
-    return Scenario(id, code, {}, {}, Risk.LOW, (), (), None, {})
+def scenario(id: str) -> Scenario:
+    return Scenario(id, {}, {}, Risk.LOW, (), (), None, {})
 
 
 PACK = Pack(
@@ -42,7 +42,7 @@ PACK = Pack(
     handoff_due_minutes=30,
     texts={},
     slots={},
-    scenarios={id: scenario(id, code) for id, code in (("damaged", "D"), ("missing", "M"), ("invoice", "I"))},
+    scenarios={id: scenario(id) for id in ("damaged", "missing", "invoice")},
     ladders={},
     clauses=(
         clause("damage.refund", ("damaged",), "Damaged goods are refunded.", "商品破损可以退款。"),

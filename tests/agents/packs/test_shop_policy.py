@@ -72,17 +72,17 @@ def line(customer_id: str, action: str, cents: int, *, days: int, status: Action
 
 def test_the_pack_loads_without_a_mistake_and_is_as_large_as_promised(pack: Pack) -> None:
     assert len(pack.clauses) >= 34
-    assert {s.code: s.id for s in pack.scenarios.values()} == {
-        "D": "damaged_item",
-        "M": "missing_parcel",
-        "R": "change_of_mind",
-        "X": "cancel_order",
-        "C": "coupon_request",
-        "O": "order_status",
-        "F": "refund_status",
-        "Q": "seller_qualification",
-        "H": "human_request",
-        "S": "small_talk",
+    assert set(pack.scenarios) == {
+        "damaged_item",
+        "missing_parcel",
+        "change_of_mind",
+        "cancel_order",
+        "coupon_request",
+        "order_status",
+        "refund_status",
+        "seller_qualification",
+        "human_request",
+        "small_talk",
     }
     assert pack.texts.keys() >= {"pending", "unsure", "also", "unavailable"}
 
