@@ -12,11 +12,12 @@ from agents.domain.events import ActionTaken, Event, HandoffRaised, Judged, Offe
 from agents.domain.pack import Pack
 from agents.domain.session import SessionState
 from agents.domain.words import Act, ActionRecord, ActionStatus, Facts, Handoff, Offer, Plan, Ruling
+from agents.ledger.conflicts import disturbed
 from agents.ledger.ledger import Ledger
 from agents.negotiation.offers import Table, choose, lay_table
 from agents.planning.planner import Planned
 from agents.policy.engine import PolicyEngine
-from agents.ports import Clock, Model, Store
+from agents.ports import Clock, Model
 from agents.prefix import system_message
 from agents.reflection.check import should_clarify
 from agents.reply.points import Points
@@ -24,7 +25,7 @@ from agents.tools.decode import decode_call
 from agents.tools.gather import REFUSED, Gathered
 
 MIN_YES = 0.6  # probability of "accepts" below which a yes is asked for again before anything happens
-SPENT_WINDOW = timedelta(days=400)  # how far back caps may look
+Spent = Sequence[ActionRecord]
 LEGAL_TASK = "The customer said yes to the open offer."
 
 
@@ -39,12 +40,15 @@ class Decision:
 
 
 class Decider:
-    def __init__(self, pack: Pack, policy: PolicyEngine, ledger: Ledger, store: Store, clock: Clock, model: Model) -> None:
+    def __init__(self, pack: Pack, policy: PolicyEngine, ledger: Ledger, clock: Clock, model: Model) -> None:
         self._pack, self._policy, self._ledger = pack, policy, ledger
-        self._store, self._clock, self._model = store, clock, model
+        self._clock, self._model = clock, model
 
-    async def decide(self, turn_id: str, state: SessionState, planned: Planned, gathered: Gathered, points: Points) -> Decision:
-        """Decide one turn. `state` is the session including this turn's message, plan and facts."""
+    async def decide(
+        self, turn_id: str, state: SessionState, planned: Planned, gathered: Gathered, spent: Spent, points: Points
+    ) -> Decision:
+        """Decide one turn. `state` is the session including this turn's message, plan and facts; `spent` are the customer's
+        ledger lines, read before the facts were gathered."""
         decision, plan = Decision(), planned.plan
         offer = state.open_offer
         if plan.act is Act.GREETS or plan.scenario == "small_talk":
@@ -58,16 +62,16 @@ class Decider:
         elif gathered.failed:
             self._unread(decision, turn_id, state, gathered, points)
         elif offer is not None and plan.act is Act.ACCEPTS and plan.scenario == offer.scenario:
-            await self._accepted(decision, turn_id, state, planned, gathered.facts, points)
+            await self._accepted(decision, turn_id, state, planned, gathered.facts, spent, points)
         else:
-            await self._negotiate(decision, turn_id, state, plan, gathered.facts, points)
+            await self._negotiate(decision, turn_id, state, plan, gathered.facts, spent, points)
         decision.points += [points.also(scenario) for scenario in plan.also[:2]]
         return decision
 
     async def _negotiate(
-        self, decision: Decision, turn_id: str, state: SessionState, plan: Plan, facts: Facts, points: Points
+        self, decision: Decision, turn_id: str, state: SessionState, plan: Plan, facts: Facts, spent: Spent, points: Points
     ) -> None:
-        table = await self._table(decision, turn_id, state, plan.scenario, facts)
+        table = self._table(decision, turn_id, state, plan.scenario, facts, spent)
         offer = choose(state, table.offers, plan.act)
         open_offer = state.open_offer
         if open_offer is not None and (offer is None or offer.id != open_offer.id):
@@ -99,7 +103,14 @@ class Decider:
             self._hand_off(decision, turn_id, state, points, "facts are missing")
 
     async def _accepted(
-        self, decision: Decision, turn_id: str, state: SessionState, planned: Planned, facts: Facts, points: Points
+        self,
+        decision: Decision,
+        turn_id: str,
+        state: SessionState,
+        planned: Planned,
+        facts: Facts,
+        spent: Spent,
+        points: Points,
     ) -> None:
         """The customer said yes to the open offer: judge it again on fresh facts, then let the ledger act once."""
         offer = state.open_offer
@@ -108,7 +119,6 @@ class Decider:
             decision.points += [points.text("unsure"), *points.offer(offer)]
             return
         now = self._clock.now()
-        spent = await self._store.actions(state.customer_id, since=now - SPENT_WINDOW)
         verdict = self._policy.judge(offer.proposal, scenario=offer.scenario, facts=facts, confirmed=True, spent=spent, now=now)
         decision.clause_ids = verdict.clause_ids
         if verdict.ruling is not Ruling.ALLOW:
@@ -118,16 +128,18 @@ class Decider:
         decision.events.append(Judged(turn_id, (verdict,), (offer.id,), 0.0))
         call, calls = await decode_call(self._model, system_message(self._pack), LEGAL_TASK, (offer.proposal,))
         decision.calls += calls
-        await self._execute(decision, turn_id, state, replace(offer, proposal=call), facts, points)
+        await self._execute(decision, turn_id, state, replace(offer, proposal=call), facts, spent, points)
 
     async def _execute(
-        self, decision: Decision, turn_id: str, state: SessionState, offer: Offer, facts: Facts, points: Points
+        self, decision: Decision, turn_id: str, state: SessionState, offer: Offer, facts: Facts, spent: Spent, points: Points
     ) -> None:
         began = self._clock.monotonic()
 
-        def permits(spent: Sequence[ActionRecord]) -> bool:  # once more, beside what other sessions intend by now
+        def permits(now_spent: Spent) -> bool:  # once more, beside what other sessions intend by now
+            if disturbed(offer.proposal, spent, now_spent, self._pack.slots):
+                return False
             verdict = self._policy.judge(
-                offer.proposal, scenario=offer.scenario, facts=facts, confirmed=True, spent=spent, now=self._clock.now()
+                offer.proposal, scenario=offer.scenario, facts=facts, confirmed=True, spent=now_spent, now=self._clock.now()
             )
             return verdict.ruling is Ruling.ALLOW
 
@@ -142,9 +154,8 @@ class Decider:
         decision.points.append(points.text("pending" if record.status is ActionStatus.UNKNOWN else "failed"))
         self._hand_off(decision, turn_id, state, points, f"{record.proposal.action} ended {record.status.value}")
 
-    async def _table(self, decision: Decision, turn_id: str, state: SessionState, scenario: str, facts: Facts) -> Table:
+    def _table(self, decision: Decision, turn_id: str, state: SessionState, scenario: str, facts: Facts, spent: Spent) -> Table:
         now, began = self._clock.now(), self._clock.monotonic()
-        spent = await self._store.actions(state.customer_id, since=now - SPENT_WINDOW)
         table = lay_table(self._pack, self._policy, state, scenario, facts, spent, now)
         elapsed = round(self._clock.monotonic() - began, 4)
         if table.verdicts:

@@ -1,6 +1,6 @@
 """What `agents` needs from the outside, as small Protocols. Concrete objects are built in `serving/wiring.py` alone."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -102,6 +102,10 @@ class Retriever(Protocol):
     def retrieve(self, text: str, locale: Locale, *, exemplars: int = 8, clauses: int = 6) -> Retrieved: ...
 
 
+Permits = Callable[[Sequence[ActionRecord]], bool]
+"""Whether an action is permitted beside the customer's other counted ledger lines. Pure and fast: it runs in a transaction."""
+
+
 class Store(Protocol):
     """Sessions, events, leases and the ledger's records, durable and shared by all replicas."""
 
@@ -123,8 +127,12 @@ class Store(Protocol):
         """The turn id an idempotency key already started, if any."""
         ...
 
-    async def intend(self, record: ActionRecord) -> ActionRecord:
-        """Write the intent unless `record.key` is there; return what is stored now (the caller compares `status`)."""
+    async def intend(
+        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+    ) -> ActionRecord:
+        """Write the intent unless `record.key` is there; return what is stored now (the caller compares the attempt). A failed
+        line is intended anew. One customer's intents take turns: `permits` sees the others from `since` on, and what it
+        denies is stored as failed instead, in the same transaction."""
         ...
 
     async def settle(self, record: ActionRecord) -> None:

@@ -24,6 +24,7 @@ from agents.domain.events import (
 from agents.domain.pack import Pack
 from agents.domain.session import SessionState, apply, fold
 from agents.domain.words import Act, Locale
+from agents.ledger.ledger import LOOK_BACK
 from agents.planning.planner import Planner
 from agents.ports import BackOffice, Clock, ModelResult, Store, ToolCall
 from agents.reply.drafter import DraftReport, ReplyAgent
@@ -171,12 +172,13 @@ class TurnLoop:
 
         call = ToolCall(recorder.state.customer_id, self._clock.now())
         reads = self._pack.scenarios[plan.scenario].reads if plan.act is not Act.GREETS or before.open_offer else ()
+        spent = await self._store.actions(recorder.state.customer_id, since=self._clock.now() - LOOK_BACK)
         gathered = await gather(self._back_office, reads, plan.slots, call)
         if reads:
             await recorder.record(FactsGathered(recorder.turn_id, gathered.facts, gathered.failed, recorder.lap("tools")))
 
         points = Points(self._pack, started.locale)
-        said = await self._decider.decide(recorder.turn_id, recorder.state, planned, gathered, points)
+        said = await self._decider.decide(recorder.turn_id, recorder.state, planned, gathered, spent, points)
         for event in said.events:
             await recorder.record(event)
         recorder.calls += said.calls

@@ -80,7 +80,7 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
         back_office=back_office,
         clock=clock,
         planner=Planner(pack, model, retriever),
-        decider=Decider(pack, PolicyEngine(pack), ledger, store, clock, model),
+        decider=Decider(pack, PolicyEngine(pack), ledger, clock, model),
         reply=ReplyAgent(pack, model, ReplyStyle(settings.reply_sentences, settings.reply_tokens)),
         limits=TurnLimits(turn_s=settings.turn_deadline_s),
     )

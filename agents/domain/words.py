@@ -196,7 +196,8 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
     """What the code knows of a tool. `requires` names slots ("order_id") or facts ("order") that must be there first;
-    `provides` is the fact a read returns; `parameters` is the arguments' JSON Schema."""
+    `provides` is the fact a read returns; `parameters` is the arguments' JSON Schema. An `idempotent` write called again under
+    its key does nothing and gives its first receipt; another is never called twice."""
 
     name: str
     kind: Literal["read", "write"]
@@ -205,6 +206,7 @@ class ToolSpec:
     provides: str | None
     parameters: Mapping[str, Any]
     timeout_s: float = 5.0
+    idempotent: bool = True
 
 
 @dataclass(frozen=True, slots=True)

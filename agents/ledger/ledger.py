@@ -1,11 +1,12 @@
 """The ledger: a write happens at most once. Intent is durable before the tool is called; its key is the tool's idempotency key.
 
-intended -> done | refused | failed | unknown. After a crash or a lost response the tool is asked by key before anything else.
-An intended line's `result` says which attempt wrote it and when: {"attempt": id, "attempted_at": ISO time}.
+intended -> done | refused | failed | unknown. After a crash or a lost response the tool is asked by key before anything else;
+what it does not know is called again under the same key, where the tool is idempotent, while the yes is fresh.
+An open line's `result` says which attempt wrote it and when: {"attempt": id, "attempted_at": ISO time}.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,15 +14,15 @@ from uuid import uuid4
 
 from agents.domain.errors import BadInput, NotAllowed, NotFound, ToolFailed, ToolFailure, ToolRefused, ToolUnknown
 from agents.domain.words import ActionRecord, ActionStatus, Offer
-from agents.ports import BackOffice, Clock, Store, ToolCall
+from agents.ports import BackOffice, Clock, Permits, Store, ToolCall
 
 SETTLED = frozenset({ActionStatus.DONE, ActionStatus.REFUSED})
 PAUSES_S = (0.2, 0.8)  # between the looks for an outcome: it may land a moment after its answer was lost
+CALLS = 3  # of one attempt whose answers are lost
 LOOK_BACK = timedelta(days=400)  # how far back caps may look
+FRESH = timedelta(minutes=15)  # so long after a yes a lost call is repeated; later the customer is asked again
 TICK_S = 0.05  # a sleep by one clock may end a moment early by the other
 LANDING_S = 1.0  # beyond a tool's own timeout, until an attempt elsewhere has certainly been settled
-
-Permits = Callable[[Sequence[ActionRecord]], bool]
 
 
 class Ledger:
@@ -36,9 +37,9 @@ class Ledger:
     async def execute(self, offer: Offer, *, session_id: str, customer_id: str, permits: Permits | None = None) -> ActionRecord:
         """Carry out a confirmed offer once; the same offer again returns the first outcome. Raises nothing of a tool's.
 
-        `permits` is asked once the intent is durable, with the customer's other counted lines: two sessions that spend
-        the same cap at once see each other, and what is no longer permitted ends as failed without a call. A cancelled
-        caller does not cut the action: it is carried out and settled.
+        `permits` is asked with the customer's other counted lines in the transaction that writes the intent: of two sessions
+        that spend the same cap at once the second sees the first. What is not permitted ends as failed without a call. A
+        cancelled caller does not cut the action: it is carried out and settled.
         """
         action = asyncio.ensure_future(self._execute(offer, session_id, customer_id, permits))
         self._running.add(action)
@@ -46,66 +47,85 @@ class Ledger:
         return await asyncio.shield(action)
 
     async def recover(self) -> tuple[ActionRecord, ...]:
-        """Ask the tools what became of every open line, and settle it. A line so young that another replica may still be
-        at it is given the time to be settled there first."""
+        """Settle what a crash left open. A line so young that another replica may still be at it is given the time to be
+        settled there first."""
         wait_s = max((self._landing_s(record) for record in await self._store.unsettled()), default=0.0)
         if wait_s > 0:
-            await self._pause(wait_s)
-        return tuple(
-            [await self._reconcile(record) for record in await self._store.unsettled() if self._landing_s(record) <= 0]
-        )
+            await self._pause(wait_s + TICK_S)
+        return tuple([await self.reconcile(record) for record in await self._store.unsettled() if self._landing_s(record) <= 0])
+
+    async def reconcile(self, record: ActionRecord) -> ActionRecord:
+        """Settle an open line: done when the tool knows its key. What it does not know is carried out now while the yes is
+        fresh and the tool idempotent, and failed when it is not fresh; unknown is what nobody can tell."""
+        found = await self._look(record)
+        if found is None:
+            return await self._settle(record, ActionStatus.UNKNOWN, self._open(record, "its outcome cannot be looked up"))
+        if found:
+            return await self._settle(record, ActionStatus.DONE, found["receipt"])
+        if not self._idempotent(record):
+            return await self._settle(record, ActionStatus.UNKNOWN, self._open(record, "it cannot be asked for by key"))
+        if self._clock.now() - (record.at or self._clock.now()) > FRESH:
+            return await self._settle(record, ActionStatus.FAILED, {"reason": "it was not carried out"})
+        return await self._call_tool(record, doubtful=True)
+
+    def may_still_run(self, record: ActionRecord) -> bool:
+        """Whether the attempt that wrote this open line can still be under way somewhere."""
+        return self._landing_s(record) > 0
 
     async def _execute(self, offer: Offer, session_id: str, customer_id: str, permits: Permits | None) -> ActionRecord:
         amount = offer.amount.minor if offer.amount is not None else None
         mine, now = self._attempt(), self._clock.now()
         wanted = ActionRecord(offer.id, session_id, customer_id, offer.proposal, amount, ActionStatus.INTENDED, mine, now)
-        stored = await self._store.intend(wanted)
+        stored = await self._store.intend(wanted, permits=permits, since=now - LOOK_BACK)
         if stored.customer_id != customer_id or stored.proposal.action != offer.proposal.action:
             raise NotAllowed(f"the ledger's line {offer.id} is another action", hint="An offer's id names its exact terms.")
-        if stored.status in SETTLED:
+        if stored.result.get("attempt") == mine["attempt"]:
+            return await self._call_tool(stored)
+        if stored.status in SETTLED or stored.status is ActionStatus.FAILED:
             return stored
-        if stored.result.get("attempt") != mine["attempt"]:  # an earlier attempt left it open: what became of it?
-            found = await self._reconcile(stored)
-            if found.status is not ActionStatus.FAILED:
-                return found
-            stored = await self._settle(found, ActionStatus.INTENDED, self._attempt())
-        if permits is not None:
-            since = self._clock.now() - LOOK_BACK
-            others = [r for r in await self._store.actions(customer_id, since=since) if r.key != offer.id]
-            if not permits(others):
-                return await self._settle(stored, ActionStatus.FAILED, {"reason": "no longer permitted"})
-        return await self._call_tool(stored)
+        return await self.reconcile(stored)  # an earlier attempt left it open: what became of it?
 
-    async def _call_tool(self, record: ActionRecord) -> ActionRecord:
-        try:
-            receipt = await self._back_office.call(record.proposal.action, record.proposal.args, self._call(record))
-        except ToolRefused as error:
-            return await self._settle(record, ActionStatus.REFUSED, {"reason": error.message})
-        except (ToolFailed, BadInput, NotFound) as error:
-            return await self._settle(record, ActionStatus.FAILED, {"reason": error.message})
-        except ToolUnknown:
-            return await self._reconcile(record)
-        return await self._settle(record, ActionStatus.DONE, receipt)
+    async def _call_tool(self, record: ActionRecord, *, doubtful: bool = False) -> ActionRecord:
+        """Call the tool until its outcome is certain, at most `CALLS` times. `doubtful`: an earlier call may still land, so
+        that "failed" of a later one proves nothing."""
+        for _ in range(CALLS):
+            try:
+                receipt = await self._back_office.call(record.proposal.action, record.proposal.args, self._call(record))
+            except (ToolRefused, ToolFailed, BadInput, NotFound) as error:
+                status = ActionStatus.REFUSED if isinstance(error, ToolRefused) else ActionStatus.FAILED
+                if not doubtful:
+                    return await self._settle(record, status, {"reason": error.message})
+                found = await self._look(record)
+                if found == {} and status is ActionStatus.REFUSED:
+                    return await self._settle(record, status, {"reason": error.message})
+            except ToolUnknown:
+                doubtful, found = True, await self._look(record)
+            else:
+                return await self._settle(record, ActionStatus.DONE, receipt)
+            if found:
+                return await self._settle(record, ActionStatus.DONE, found["receipt"])
+            if found is None or not self._idempotent(record):
+                break
+        return await self._settle(record, ActionStatus.UNKNOWN, self._open(record, "its answers were lost"))
 
-    async def _reconcile(self, record: ActionRecord) -> ActionRecord:
-        """Done when the tool knows the key, failed when it certainly does not, unknown when it cannot say.
-
-        "Not there" is believed at once of an old attempt, and only at the last look of one that may still land."""
-        reason, status, fresh = "", ActionStatus.UNKNOWN, self._landing_s(record) > 0
+    async def _look(self, record: ActionRecord) -> Mapping[str, Any] | None:
+        """{"receipt": …} when the tool knows the key, {} when it certainly does not, None when it cannot say. Looks again
+        after a moment: a write may land just after its answer was lost."""
+        found: Mapping[str, Any] | None = None
         for pause_s in (0.0, *PAUSES_S):
             if pause_s:
                 await self._pause(pause_s)
             try:
                 receipt = await self._back_office.outcome(record.proposal, self._call(record))
-            except ToolFailure as error:
-                status, reason = ActionStatus.UNKNOWN, error.message
+            except ToolFailure:
+                found = None
                 continue
             if receipt is not None:
-                return await self._settle(record, ActionStatus.DONE, receipt)
-            status, reason = ActionStatus.FAILED, "it was not carried out"
-            if not fresh:
+                return {"receipt": receipt}
+            found = {}
+            if not self.may_still_run(record):
                 break
-        return await self._settle(record, status, {"reason": reason})
+        return found
 
     async def _settle(self, record: ActionRecord, status: ActionStatus, result: Mapping[str, Any]) -> ActionRecord:
         settled = replace(record, status=status, result=dict(result))
@@ -119,6 +139,13 @@ class Ledger:
             return 0.0
         timeout_s = next((s.timeout_s for s in self._back_office.specs() if s.name == record.proposal.action), 0.0)
         return timeout_s + LANDING_S - (self._clock.now() - datetime.fromisoformat(began)).total_seconds()
+
+    def _idempotent(self, record: ActionRecord) -> bool:
+        return any(spec.idempotent for spec in self._back_office.specs() if spec.name == record.proposal.action)
+
+    def _open(self, record: ActionRecord, reason: str) -> dict[str, Any]:
+        """What an open line keeps: the reason, and how often and until when it was tried to settle it."""
+        return {"reason": reason, "tries": int(record.result.get("tries", 0)) + 1, "tried_at": self._clock.now().isoformat()}
 
     def _attempt(self) -> dict[str, str]:
         return {"attempt": uuid4().hex, "attempted_at": self._clock.now().isoformat()}

@@ -41,11 +41,12 @@ def tool(
     requires: Sequence[str] = (),
     provides: str | None = None,
     timeout_s: float = 5.0,
+    idempotent: bool = True,
 ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
     """Mark a function as a tool; it stays callable as it is. Raises ToolInvalid for a signature that cannot be one."""
 
     def mark(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-        setattr(function, _MARK, _bind(function, kind, tuple(requires), provides, timeout_s))
+        setattr(function, _MARK, _bind(function, kind, tuple(requires), provides, timeout_s, idempotent))
         return function
 
     return mark
@@ -63,6 +64,7 @@ def _bind(
     requires: tuple[str, ...],
     provides: str | None,
     timeout_s: float,
+    idempotent: bool,
 ) -> BoundTool:
     name = function.__name__
     if not inspect.iscoroutinefunction(function):
@@ -81,7 +83,9 @@ def _bind(
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[parameter.name] = (hints[parameter.name], default)
     arguments = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid", strict=True, frozen=True), **fields)
-    spec = ToolSpec(name, kind, inspect.getdoc(function) or "", requires, provides, arguments.model_json_schema(), timeout_s)
+    spec = ToolSpec(
+        name, kind, inspect.getdoc(function) or "", requires, provides, arguments.model_json_schema(), timeout_s, idempotent
+    )
     return BoundTool(spec, function, arguments, hints.get("return"))
 
 

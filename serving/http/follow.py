@@ -7,7 +7,7 @@ from datetime import datetime
 
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord
-from agents.ports import Store
+from agents.ports import Permits, Store
 
 POLL_S = 0.5
 HEARTBEAT_S = 15.0
@@ -60,8 +60,10 @@ class NotifyingStore:
     async def turn_by_key(self, session_id: str, idempotency_key: str) -> str | None:
         return await self._inner.turn_by_key(session_id, idempotency_key)
 
-    async def intend(self, record: ActionRecord) -> ActionRecord:
-        return await self._inner.intend(record)
+    async def intend(
+        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+    ) -> ActionRecord:
+        return await self._inner.intend(record, permits=permits, since=since)
 
     async def settle(self, record: ActionRecord) -> None:
         await self._inner.settle(record)

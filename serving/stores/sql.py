@@ -2,17 +2,18 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, event, insert, or_, select, update
+from sqlalchemy import RowMapping, event, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from agents.domain.errors import KeepwordError, NotFound, TurnInProgress
 from agents.domain.events import Event, HandoffRaised, SessionStarted, StoredEvent, TurnStarted
 from agents.domain.words import ActionRecord, ActionStatus, Handoff
-from agents.ports import Clock
+from agents.ports import Clock, Permits
 from serving.stores import tables
 from serving.stores.codec import GENESIS, action_fields, canonical, chained, event_fields, read_action, read_event
 from serving.stores.migrate import upgrade
@@ -106,13 +107,24 @@ class SqlStore:
             found = (await connection.execute(query)).scalar_one_or_none()
             return None if found is None else str(found)
 
-    async def intend(self, record: ActionRecord) -> ActionRecord:
+    async def intend(
+        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+    ) -> ActionRecord:
+        c = tables.actions.c
         async with self._transaction() as connection:
-            query = select(tables.actions).where(tables.actions.c.key == record.key)
-            row = (await connection.execute(query)).mappings().one_or_none()
-            if row is not None:
+            await self._take_turn(connection, record.customer_id)
+            row = (await connection.execute(select(tables.actions).where(c.key == record.key))).mappings().one_or_none()
+            if row is not None and (row["status"] != ActionStatus.FAILED.value or row["customer_id"] != record.customer_id):
                 return _action(row)
-            await connection.execute(insert(tables.actions).values(_action_row(record)))
+            if permits is not None:
+                others = select(tables.actions).where(c.customer_id == record.customer_id, c.status.in_(COUNTED))
+                others = others.where(c.at >= since) if since is not None else others
+                lines = (await connection.execute(others.order_by(c.at))).mappings().all()
+                if not permits([_action(line) for line in lines]):
+                    record = replace(record, status=ActionStatus.FAILED, result={"reason": "no longer permitted"})
+            values = _action_row(record)
+            write = insert(tables.actions) if row is None else update(tables.actions).where(c.key == record.key)
+            await connection.execute(write.values(values))
             return record
 
     async def settle(self, record: ActionRecord) -> None:
@@ -139,6 +151,14 @@ class SqlStore:
         """Raises StoreUnavailable when the database does not answer."""
         async with self._transaction() as connection:
             await connection.execute(select(1))
+
+    async def _take_turn(self, connection: AsyncConnection, customer_id: str) -> None:
+        """One customer's intents one after the other, until the transaction ends. SQLite has one writer at all."""
+        if self._engine.dialect.name == "sqlite":
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            lock = func.pg_advisory_xact_lock(func.hashtextextended(customer_id, 0))
+            await connection.execute(select(lock))
 
     async def _action_rows(self, query: Any) -> tuple[ActionRecord, ...]:
         async with self._transaction() as connection:

@@ -12,7 +12,7 @@ from agents.domain.errors import BadInput, NotAllowed, ToolFailed, ToolRefused, 
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord, ActionStatus, Money, Offer, Proposal, ToolSpec
 from agents.ledger.ledger import Ledger
-from agents.ports import ToolCall
+from agents.ports import Permits, ToolCall
 from tests.fakes import SetClock
 
 DONE, FAILED, REFUSED = ActionStatus.DONE, ActionStatus.FAILED, ActionStatus.REFUSED
@@ -33,10 +33,17 @@ class MemoryStore:
     statuses: list[ActionStatus] = field(default_factory=list)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def intend(self, record: ActionRecord) -> ActionRecord:
-        if record.key not in self.lines:
-            self.statuses.append(record.status)
-        return self.lines.setdefault(record.key, record)
+    async def intend(
+        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+    ) -> ActionRecord:
+        stored = self.lines.get(record.key)
+        if stored is not None and (stored.status is not FAILED or stored.customer_id != record.customer_id):
+            return stored
+        if permits is not None and not permits(await self.actions(record.customer_id, since=datetime.min)):
+            record = replace(record, status=FAILED, result={"reason": "no longer permitted"})
+        self.statuses.append(record.status)
+        self.lines[record.key] = record
+        return record
 
     async def settle(self, record: ActionRecord) -> None:
         self.statuses.append(record.status)
@@ -79,9 +86,10 @@ class Till:
     calls: int = 0
     called: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event | None = None
+    idempotent: bool = True
 
     def specs(self) -> Sequence[ToolSpec]:
-        return (ToolSpec("refund", "write", "", (), None, {}, 5.0),)
+        return (ToolSpec("refund", "write", "", (), None, {}, 5.0, self.idempotent),)
 
     async def call(self, tool: str, args: Mapping[str, Any], call: ToolCall) -> Mapping[str, Any]:
         self.calls += 1
@@ -187,15 +195,35 @@ async def test_a_write_that_lands_after_its_timeout_is_still_found(desk: Desk) -
     assert desk.pauses == [0.2, 0.8]
 
 
-async def test_a_lost_call_that_never_landed_failed(desk: Desk) -> None:
+async def test_a_lost_call_that_never_landed_is_made_again_under_its_key(desk: Desk) -> None:
     desk.till.before = [ToolUnknown("timed out")]
-    assert (await desk.execute()).status is FAILED
+    assert (await desk.execute()).status is DONE
+    assert (desk.till.calls, list(desk.till.receipts)) == (2, ["of_1"])
+
+
+async def test_a_call_that_is_lost_every_time_is_unknown_after_bounded_calls(desk: Desk) -> None:
+    desk.till.before = [ToolUnknown("timed out")] * 5
+    assert (await desk.execute()).status is UNKNOWN
+    assert desk.till.calls == 3
+
+
+async def test_a_tool_that_is_not_idempotent_is_never_called_twice(desk: Desk) -> None:
+    desk.till.before, desk.till.idempotent = [ToolUnknown("timed out")], False
+    assert (await desk.execute()).status is UNKNOWN
+    assert (await desk.execute()).status is UNKNOWN
+    assert desk.till.calls == 1
+
+
+async def test_a_failure_proves_nothing_while_an_earlier_call_may_land(desk: Desk) -> None:
+    desk.till.before, desk.till.lands_after_looks = [ToolUnknown("timed out"), ToolFailed("busy")], 3
+    desk.till.receipts["of_1"] = {"paid": 500}
+    assert (await desk.execute()).status is DONE
 
 
 async def test_an_outcome_nobody_can_tell_is_unknown_after_bounded_looks(desk: Desk) -> None:
     desk.till.after, desk.till.looks = [ToolUnknown("timed out")], [ToolUnknown("down")] * 3
     record = await desk.execute()
-    assert (record.status, record.result) == (UNKNOWN, {"reason": "down"})
+    assert (record.status, record.result["reason"], record.result["tries"]) == (UNKNOWN, "its answers were lost", 1)
     assert desk.till.calls == 1
 
 
@@ -213,11 +241,21 @@ async def test_an_unknown_line_that_stays_unknown_is_not_tried_again(desk: Desk)
     assert desk.till.calls == 1
 
 
-async def test_a_crash_before_the_call_is_recovered_as_failed_and_can_be_tried_again(desk: Desk) -> None:
+async def test_a_yes_is_carried_out_after_a_crash_before_the_call(desk: Desk) -> None:
     desk.till.before = [Crash()]
     with pytest.raises(Crash):
         await desk.execute()
     desk.clock.move(60)
+    assert [record.status for record in await desk.ledger.recover()] == [DONE]
+    assert (await desk.execute()).status is DONE
+    assert desk.till.calls == 2
+
+
+async def test_a_yes_of_long_ago_that_was_not_carried_out_failed_and_can_be_given_again(desk: Desk) -> None:
+    desk.till.before = [Crash()]
+    with pytest.raises(Crash):
+        await desk.execute()
+    desk.clock.move(3600)
     assert [record.status for record in await desk.ledger.recover()] == [FAILED]
     assert (await desk.execute()).status is DONE
 
@@ -271,7 +309,7 @@ async def test_recovery_waits_no_longer_than_a_tool_may_take(desk: Desk) -> None
     desk.till.before = [Crash()]
     with pytest.raises(Crash):
         await desk.execute()
-    assert [record.status for record in await desk.ledger.recover()] == [FAILED]
+    assert [record.status for record in await desk.ledger.recover()] == [DONE]
     assert 5.0 < sum(desk.pauses) < 7.0
 
 
@@ -290,8 +328,8 @@ async def test_two_sessions_that_spend_one_cap_at_once_never_exceed_it(desk: Des
     records = await asyncio.gather(
         *(ledger.execute(offer, session_id=offer.id, customer_id="C-1", permits=permits) for offer in offers)
     )
-    assert sum(record.status is DONE for record in records) <= 1
-    assert len(desk.till.receipts) <= 1
+    assert sum(record.status is DONE for record in records) == 1
+    assert len(desk.till.receipts) == 1
     assert {record.status for record in records} <= {DONE, FAILED}
 
 
@@ -323,9 +361,8 @@ async def test_another_customers_key_is_refused(desk: Desk) -> None:
         await desk.ledger.execute(OFFER, session_id="s", customer_id="C-2")
 
 
-async def test_the_line_keeps_the_time_of_its_first_intent(desk: Desk) -> None:
-    first = desk.clock.now()
+async def test_a_line_counts_from_the_attempt_that_did_it(desk: Desk) -> None:
     desk.till.before = [ToolFailed("down")]
     await desk.execute()
     desk.clock.move(timedelta(days=1).total_seconds())
-    assert (await desk.execute()).at == first
+    assert (await desk.execute()).at == desk.clock.now()

@@ -105,7 +105,7 @@ async def open_visit(pack: Pack, tmp_path: Path) -> AsyncGenerator[Open, None]:
             back_office=office,
             clock=clock,
             planner=Planner(pack, model, retriever),
-            decider=Decider(pack, PolicyEngine(pack), ledger, store, clock, model),
+            decider=Decider(pack, PolicyEngine(pack), ledger, clock, model),
             reply=ReplyAgent(pack, model),
             limits=TurnLimits(turn_s=30.0),
         )

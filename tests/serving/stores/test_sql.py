@@ -1,6 +1,7 @@
 """What every store keeps to, on both databases."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -108,6 +109,29 @@ async def test_an_intent_is_written_once_and_its_first_record_stands(store: SqlS
     again = await store.intend(record("key-1", clock))
     assert again.status is ActionStatus.DONE
     assert again.result == {"refund_id": "RF-1"}
+
+
+async def test_of_intents_at_once_each_sees_those_before_it(store: SqlStore, clock: SetClock) -> None:
+    def permits(spent: Sequence[ActionRecord]) -> bool:
+        return sum(line.amount_cents or 0 for line in spent) + 2490 <= 3 * 2490
+
+    wanted = [record(f"key-{number}", clock) for number in range(12)]
+    stored = await asyncio.gather(*(store.intend(each, permits=permits) for each in wanted))
+    assert sum(each.status is ActionStatus.INTENDED for each in stored) == 3
+    assert sum(each.status is ActionStatus.FAILED for each in stored) == 9
+
+
+async def test_a_failed_line_is_intended_anew_and_asked_for_again(store: SqlStore, clock: SetClock) -> None:
+    await store.intend(record("key-1", clock), permits=lambda spent: False)
+    again = await store.intend(record("key-1", clock), permits=lambda spent: not spent)
+    assert (again.status, await store.unsettled()) == (ActionStatus.INTENDED, (again,))
+
+
+async def test_lines_before_the_look_back_are_not_shown(store: SqlStore, clock: SetClock) -> None:
+    await store.intend(record("old", clock, status=ActionStatus.DONE))
+    clock.move(10)
+    new = record("new", clock)
+    assert await store.intend(new, permits=lambda spent: not spent, since=clock.now()) == new
 
 
 async def test_a_customers_actions_count_from_the_intent_on_and_failed_ones_do_not(store: SqlStore, clock: SetClock) -> None:
