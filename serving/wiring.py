@@ -3,20 +3,17 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from agents.decision import Decider
 from agents.domain.errors import KeepwordError
 from agents.domain.pack import Pack
-from agents.ledger.ledger import Ledger
 from agents.packs.loader import load_pack, tools_module
-from agents.planning.planner import Planner
 from agents.planning.prompt import plan_structure
-from agents.policy.engine import PolicyEngine
 from agents.ports import Clock, Model, Structure
-from agents.reply.drafter import ReplyAgent, ReplyStyle
+from agents.reply.drafter import ReplyStyle
 from agents.tools.backoffice import PackBackOffice
-from agents.turn import TurnLimits, TurnLoop
+from agents.turn import TurnLimits
 from retrieval.embedding import make_embedder
 from retrieval.embedding_cache import Progress
+from serving.embedded import put_together
 from serving.engine.config import EngineConfig
 from serving.http.desk import Desk
 from serving.http.follow import NotifyingStore
@@ -71,19 +68,17 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
     store = NotifyingStore(sql)
     module = tools_module(pack.path)
     back_office = PackBackOffice(module, await module.open_back_office(settings.data_dir / f"pack-{pack.name}"))
-    ledger = Ledger(store, back_office, clock)
-    await ledger.recover()
-    retriever = open_retriever(settings, pack)
-    turns = TurnLoop(
+    rooms = put_together(
         pack,
         store=store,
         back_office=back_office,
         clock=clock,
-        planner=Planner(pack, model, retriever),
-        decider=Decider(pack, PolicyEngine(pack), ledger, clock, model),
-        reply=ReplyAgent(pack, model, ReplyStyle(settings.reply_sentences, settings.reply_tokens)),
+        model=model,
+        retriever=open_retriever(settings, pack),
+        style=ReplyStyle(settings.reply_sentences, settings.reply_tokens),
         limits=TurnLimits(turn_s=settings.turn_deadline_s),
     )
+    await rooms.ledger.recover()
 
     async def not_ready() -> dict[str, str]:
         missing = {}
@@ -96,7 +91,7 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
 
     desk = Desk(
         pack=pack,
-        turns=turns,
+        turns=rooms.turns,
         store=store,
         handoffs=sql,
         tokens=Tokens(settings.secret or kept_secret(settings.data_dir / "secret"), clock),

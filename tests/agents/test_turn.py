@@ -7,20 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from agents.decision import Decider
 from agents.domain.errors import EngineUnavailable, NotFound, TurnInProgress
 from agents.domain.events import ActionTaken, HandoffRaised, OfferMade, ReplySentence, SessionStarted, TurnDone, TurnFailed
 from agents.domain.pack import Pack
 from agents.domain.session import SessionState, fold
 from agents.domain.words import Act, ActionStatus
-from agents.ledger.ledger import Ledger
 from agents.packs.loader import load_pack, tools_module
-from agents.planning.planner import Planner
-from agents.policy.engine import PolicyEngine
 from agents.ports import ModelRequest
-from agents.reply.drafter import ReplyAgent
 from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits, TurnLoop
+from serving.embedded import put_together
 from serving.scripted import ScriptedModel
 from serving.stores.sql import SqlStore
 from tests.fakes import SetClock, TableRetriever
@@ -98,20 +94,13 @@ async def open_visit(pack: Pack, tmp_path: Path) -> AsyncGenerator[Open, None]:
         office = PackBackOffice(module, await module.open_back_office(tmp_path / "shop"))
         model = ScriptedModel(script or obedient(DRAFT))
         retriever = TableRetriever(pack, TABLE, {MAYBE: 0.5})
-        ledger = Ledger(store, office, clock)
-        loop = TurnLoop(
-            pack,
-            store=store,
-            back_office=office,
-            clock=clock,
-            planner=Planner(pack, model, retriever),
-            decider=Decider(pack, PolicyEngine(pack), ledger, clock, model),
-            reply=ReplyAgent(pack, model),
-            limits=TurnLimits(turn_s=30.0),
+        limits = TurnLimits(turn_s=30.0)
+        rooms = put_together(
+            pack, store=store, back_office=office, clock=clock, model=model, retriever=retriever, limits=limits
         )
         await store.append("ses_1", [SessionStarted("ses_1", pack.name, customer_id, "en")], expected_seq=0)
         closing.extend([office.close, store.close])
-        return Visit(loop, store, clock, tmp_path / "shop" / "shop.db")
+        return Visit(rooms.turns, store, clock, tmp_path / "shop" / "shop.db")
 
     yield opened
     for close in closing:

@@ -1,0 +1,197 @@
+"""A desk inside your own program: no server, no engine. Give it a pack and a model; it brings the rest.
+
+    async with EmbeddedDesk.open("shop", model=my_model, data_dir=folder) as desk:
+        session_id = await desk.start_session("C-001", locale="en")
+        reply = await desk.say(session_id, "My mugs arrived broken, order KW-1042")
+        verdict = desk.judge(Proposal("refund_full", {...}), scenario="damaged_item", facts=facts, confirmed=True)
+
+Any tools that implement `agents.ports.BackOffice` can stand in for the pack's own, and any clock, store and retriever.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from agents.decision import Decider
+from agents.domain.events import ActionTaken, SessionStarted, StoredEvent, TurnDone, TurnFailed
+from agents.domain.pack import Pack
+from agents.domain.session import SessionState, fold
+from agents.domain.words import ActionRecord, Facts, Locale, Offer, Proposal, Verdict
+from agents.ledger.ledger import Ledger
+from agents.packs.loader import load_pack, tools_module
+from agents.planning.planner import Planner
+from agents.policy.engine import PolicyEngine
+from agents.ports import BackOffice, Clock, Model, Retriever, Store
+from agents.reply.drafter import ReplyAgent, ReplyStyle
+from agents.tools.backoffice import PackBackOffice
+from agents.turn import TurnLimits, TurnLoop
+from serving.clock import SystemClock
+from serving.stores.sql import SqlStore
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """The agents of one desk, put together."""
+
+    turns: TurnLoop
+    ledger: Ledger
+    policy: PolicyEngine
+
+
+def put_together(
+    pack: Pack,
+    *,
+    store: Store,
+    back_office: BackOffice,
+    clock: Clock,
+    model: Model,
+    retriever: Retriever,
+    style: ReplyStyle | None = None,
+    limits: TurnLimits | None = None,
+) -> Rooms:
+    """The rooms of a desk over what it stands on. The only place that knows which needs which."""
+    ledger, policy = Ledger(store, back_office, clock), PolicyEngine(pack)
+    turns = TurnLoop(
+        pack,
+        store=store,
+        back_office=back_office,
+        clock=clock,
+        planner=Planner(pack, model, retriever),
+        decider=Decider(pack, policy, ledger, clock, model),
+        reply=ReplyAgent(pack, model, style),
+        limits=limits,
+    )
+    return Rooms(turns, ledger, policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a turn said and did. `text` is what the customer reads; `actions` what the ledger settled; `done` is False when the
+    turn failed (its text then says so)."""
+
+    turn_id: str
+    text: str
+    done: bool
+    actions: tuple[ActionRecord, ...]
+    open_offer: Offer | None
+    events: tuple[StoredEvent, ...]
+
+
+class EmbeddedDesk:
+    """Build with `open`. One object may serve many sessions at once."""
+
+    def __init__(self, pack: Pack, rooms: Rooms, store: Store, back_office: BackOffice, clock: Clock) -> None:
+        self.pack, self.rooms, self.store, self.back_office, self.clock = pack, rooms, store, back_office, clock
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        pack: Pack | str | Path,
+        *,
+        model: Model,
+        data_dir: Path,
+        retriever: Retriever | None = None,
+        store: Store | str | None = None,
+        back_office: BackOffice | None = None,
+        clock: Clock | None = None,
+        style: ReplyStyle | None = None,
+        limits: TurnLimits | None = None,
+        wrap_store: Callable[[Store], Store] | None = None,
+    ) -> AsyncGenerator["EmbeddedDesk", None]:
+        """A desk, closed at the end with what it opened. `store` is a Store or an SQLAlchemy URL with an async driver
+        (default: SQLite in `data_dir`); `retriever` None builds the pack's index in `data_dir`/index; `back_office` None opens
+        the pack's own tools in `data_dir`. Raises NotFound, PackInvalid, StoreUnavailable."""
+        loaded = pack if isinstance(pack, Pack) else load_pack(pack)
+        clock = clock or SystemClock()
+        async with AsyncExitStack() as opened:
+            if store is None or isinstance(store, str):
+                sql = await SqlStore.open(store or _sqlite_in(data_dir), clock)
+                opened.push_async_callback(sql.close)
+                store = sql
+            if wrap_store is not None:
+                store = wrap_store(store)
+            if back_office is None:
+                module = tools_module(loaded.path)
+                own = PackBackOffice(module, await module.open_back_office(data_dir / f"pack-{loaded.name}"))
+                opened.push_async_callback(own.close)
+                back_office = own
+            if retriever is None:
+                retriever = _own_retriever(loaded, data_dir)
+            rooms = put_together(
+                loaded,
+                store=store,
+                back_office=back_office,
+                clock=clock,
+                model=model,
+                retriever=retriever,
+                style=style,
+                limits=limits,
+            )
+            yield cls(loaded, rooms, store, back_office, clock)
+
+    async def start_session(self, customer_id: str, *, locale: Locale | None = None, session_id: str | None = None) -> str:
+        """A new session bound to an authenticated customer; its id."""
+        session_id = session_id or f"ses_{uuid4().hex}"
+        started = SessionStarted(session_id, self.pack.name, customer_id, locale or self.pack.locales[0])
+        await self.store.append(session_id, [started], expected_seq=0)
+        return session_id
+
+    async def say(
+        self, session_id: str, text: str, *, locale: Locale | None = None, idempotency_key: str | None = None
+    ) -> Reply:
+        """One turn to its end. Raises NotFound, TurnInProgress. The same `idempotency_key` again gives the same reply."""
+        accepted = await self.rooms.turns.accept(session_id, text, locale=locale, idempotency_key=idempotency_key)
+        if not accepted.replayed:
+            await self.rooms.turns.run(accepted)
+        events = await self.store.events(session_id)
+        return _reply(accepted.turn_id, events)
+
+    def judge(
+        self,
+        proposal: Proposal,
+        *,
+        scenario: str,
+        facts: Facts,
+        confirmed: bool = False,
+        spent: Sequence[ActionRecord] = (),
+    ) -> Verdict:
+        """What the policy says of a proposed action now: pure, nothing is read or written."""
+        return self.rooms.policy.judge(
+            proposal, scenario=scenario, facts=facts, confirmed=confirmed, spent=spent, now=self.clock.now()
+        )
+
+    async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
+        return await self.store.events(session_id, after_seq=after_seq)
+
+    async def state(self, session_id: str) -> SessionState:
+        """The session as its events fold."""
+        return fold(stored.event for stored in await self.store.events(session_id))
+
+
+def _sqlite_in(data_dir: Path) -> str:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    return f"sqlite+aiosqlite:///{data_dir.resolve()}/keepword.db"
+
+
+def _own_retriever(pack: Pack, data_dir: Path) -> Retriever:
+    from retrieval.embedding import make_embedder
+    from serving.retriever import PackRetriever
+    from serving.settings import Settings
+
+    return PackRetriever.open(pack, data_dir / "index", make_embedder(Settings.load().embedder))
+
+
+def _reply(turn_id: str, events: Sequence[StoredEvent]) -> Reply:
+    mine = tuple(stored for stored in events if getattr(stored.event, "turn_id", None) == turn_id)
+    last = mine[-1].event
+    return Reply(
+        turn_id,
+        text=last.text if isinstance(last, TurnDone) else last.message if isinstance(last, TurnFailed) else "",
+        done=isinstance(last, TurnDone),
+        actions=tuple(stored.event.record for stored in mine if isinstance(stored.event, ActionTaken)),
+        open_offer=fold(stored.event for stored in events).open_offer,
+        events=mine,
+    )
