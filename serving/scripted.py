@@ -1,10 +1,12 @@
-"""A model that says what it was told to say: for tests, demos without a model, and `serve --model scripted`."""
+"""A model and a retriever that say what they were told to say: for tests, evaluations, and `serve --model scripted`."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 from agents.domain.errors import EmptyOutput
-from agents.ports import ModelChunk, ModelRequest, ModelResult
+from agents.domain.pack import Pack
+from agents.domain.words import Act, Exemplar
+from agents.ports import ModelChunk, ModelRequest, ModelResult, Retrieved, ScoredClause, ScoredExemplar
 from serving.engine.outputs import check_output, check_structure
 
 Script = Callable[[ModelRequest], str] | Sequence[str]
@@ -65,3 +67,26 @@ def _words(text: str) -> list[str]:
     """`text` cut before each space, so that joining the pieces gives it back."""
     pieces = text.split(" ")
     return [piece if index == 0 else f" {piece}" for index, piece in enumerate(pieces) if piece or index]
+
+
+class TableRetriever:
+    """A Retriever that looks messages up: text -> (scenario, act). Unknown texts are small talk. Sure of itself unless
+    `certainty` says otherwise for a text."""
+
+    def __init__(self, pack: Pack, table: Mapping[str, tuple[str, Act]], certainty: Mapping[str, float] | None = None) -> None:
+        self._pack, self._table, self._certainty = pack, table, dict(certainty or {})
+
+    def retrieve(self, text: str, locale: str, *, exemplars: int = 8, clauses: int = 6) -> Retrieved:
+        scenario, act = self._table.get(text, ("small_talk", Act.GREETS))
+        sure = self._certainty.get(text, 0.97)
+        return Retrieved(
+            exemplars=(ScoredExemplar(Exemplar("an example", locale, scenario, act), 1.0),),
+            clauses=tuple(ScoredClause(clause.id, 1.0) for clause in self._pack.clauses[:clauses]),
+            scenarios=_shares(self._pack.scenarios, scenario, 0.97),
+            acts=_shares(tuple(Act), act, sure),
+        )
+
+
+def _shares(labels: Mapping[str, object] | tuple[Act, ...], chosen: str, sure: float) -> dict[str, float]:
+    rest = (1.0 - sure) / (len(labels) - 1)
+    return {str(label): sure if str(label) == chosen else rest for label in labels}

@@ -12,8 +12,7 @@ from agents.domain.words import Act, Offer, Proposal
 from agents.packs.loader import load_pack
 from agents.planning.planner import Planner, fuse, opinion
 from agents.ports import ModelRequest, ModelResult
-from serving.scripted import ScriptedModel
-from tests.fakes import TableRetriever
+from serving.scripted import ScriptedModel, TableRetriever
 
 FRESH = SessionState(session_id="s", pack="shop", locale="en")
 OFFER = Offer("of_1", "damaged_item", 0, Proposal("refund_partial", {}), None, {}, {}, ())

@@ -17,9 +17,9 @@ from agents.ports import ModelRequest
 from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits, TurnLoop
 from serving.embedded import put_together
-from serving.scripted import ScriptedModel
+from serving.scripted import ScriptedModel, TableRetriever
 from serving.stores.sql import SqlStore
-from tests.fakes import SetClock, TableRetriever
+from tests.fakes import SetClock
 
 BROKEN, NO, YES, MAYBE = "my mugs came broken, KW-1042", "no, more", "yes please", "hm ok maybe"
 OTHERS, PERSON, HELLO, NO_ID = "KW-1077 is broken", "a human please", "hello", "my mugs came broken"

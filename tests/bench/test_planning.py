@@ -13,8 +13,7 @@ from agents.packs.loader import load_pack
 from agents.ports import ModelRequest
 from bench import planning
 from bench.result import BenchResult
-from serving.scripted import ScriptedModel
-from tests.fakes import TableRetriever
+from serving.scripted import ScriptedModel, TableRetriever
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from agents.domain.words import Act, ActionStatus, Proposal, Ruling, ToolSpec
 from agents.packs.loader import load_pack
 from agents.ports import ToolCall
 from serving.embedded import EmbeddedDesk
-from serving.scripted import ScriptedModel
-from tests.fakes import SetClock, TableRetriever
+from serving.scripted import ScriptedModel, TableRetriever
+from tests.fakes import SetClock
 
 BROKEN, YES = "my mugs came broken, KW-1042", "yes please"
 TABLE = {BROKEN: ("damaged_item", Act.ASKS), YES: ("damaged_item", Act.ACCEPTS)}

@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from bench.postgres import running_postgres
 from serving.settings import Settings
 from serving.stores.sql import SqlStore
 from tests.fakes import SetClock
-from tests.postgres import running_postgres
 
 
 @pytest.fixture(scope="session")

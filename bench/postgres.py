@@ -1,4 +1,4 @@
-"""A real PostgreSQL server of our own for tests: fresh folder, loopback only, gone at the end."""
+"""A real PostgreSQL server of our own for tests and evaluations: fresh folder, loopback only, gone at the end."""
 
 import getpass
 import os
@@ -59,5 +59,5 @@ def _wait(pg_isready: Path, port: int, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while subprocess.run([pg_isready, "-q", "-h", "127.0.0.1", "-p", str(port)], check=False).returncode:
         if server.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("the test's PostgreSQL did not start")
+            raise RuntimeError("our PostgreSQL did not start")
         time.sleep(0.05)
