@@ -62,6 +62,19 @@ def eval_decoding(json: Json = False, quick: Quick = False, seed: Seed = 0, mode
     _finish(measure, as_json=json)
 
 
+@eval_app.command("caps")
+def eval_caps(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
+    """1,000 claims of one weekly cap and races on one order, from four processes on PostgreSQL: is a cap ever exceeded?"""
+    from bench.caps import run
+    from bench.progress import counting
+
+    async def measure() -> BenchResult:
+        with counting("caps", quiet=json) as progress:
+            return await asyncio.to_thread(run, seed=seed, quick=quick, progress=progress)
+
+    _finish(measure, as_json=json)
+
+
 @bench_app.command("turn")
 def bench_turn(json: Json = False, quick: Quick = False, seed: Seed = 0, model: ModelName = None) -> None:
     """Whole turns over HTTP, one customer at a time: LLM calls, time to the first verified sentence, turn time."""

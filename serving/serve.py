@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,13 +14,12 @@ from ray import serve
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from agents.domain.errors import SettingsInvalid
 from agents.domain.pack import Pack
 from agents.packs.loader import load_pack
 from serving.deployment import desk_app
 from serving.engine.deployment import engine_app, model_app
 from serving.scripted import ScriptedModel
-from serving.settings import Settings
+from serving.settings import Settings, check_port
 from serving.wiring import SCRIPTED, engine_config, open_retriever
 
 READY_TIMEOUT_S = 600.0
@@ -52,18 +50,6 @@ def run_until_stopped(settings: Settings) -> None:
             with _spinning(console, "finishing the turns under way"):
                 serve.shutdown()  # type: ignore[no-untyped-call]
                 ray.shutdown()
-
-
-def check_port(host: str, port: int) -> None:
-    """Raises SettingsInvalid when nobody could listen there: better now than after a minute's start."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        hint = f"Is it running already? Choose another with --port, for example --port {port + 1 if port < 65535 else 8000}."
-        raise SettingsInvalid(f"{host}:{port} cannot be listened on: {error.strerror}", hint=hint) from error
 
 
 def _interrupt(*_: object) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import socket
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,3 +74,15 @@ class Settings(BaseSettings):
             if self.database_url.startswith(plain):
                 return driven + self.database_url.removeprefix(plain)
         return self.database_url
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises SettingsInvalid when nobody could listen there: better now than after a minute's start."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        hint = f"Is it running already? Choose another with --port, for example --port {port + 1 if port < 65535 else 8000}."
+        raise SettingsInvalid(f"{host}:{port} cannot be listened on: {error.strerror}", hint=hint) from error

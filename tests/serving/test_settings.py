@@ -1,11 +1,12 @@
 """Settings: what is wrong is named, with the fix."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from agents.domain.errors import SettingsInvalid
-from serving.settings import Settings
+from serving.settings import Settings, check_port
 
 
 def test_a_misspelt_variable_is_refused_with_the_likely_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,3 +61,20 @@ def test_a_plain_database_url_gets_the_async_driver(given: str, url: str) -> Non
 
 def test_the_store_lies_in_the_data_folder_by_default(tmp_path: Path) -> None:
     assert Settings.load(data_dir=tmp_path).store_url == f"sqlite+aiosqlite:///{tmp_path.resolve()}/keepword.db"
+
+
+def test_a_port_in_use_is_said_before_anything_starts() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SettingsInvalid, match="cannot be listened on") as raised:
+            check_port("127.0.0.1", taken.getsockname()[1])
+    assert "--port" in raised.value.hint
+
+
+def test_a_free_port_is_free_afterwards() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    check_port("127.0.0.1", port)
+    check_port("127.0.0.1", port)
