@@ -27,6 +27,7 @@ from agents.domain.words import Act, Locale
 from agents.ledger.ledger import LOOK_BACK
 from agents.planning.planner import Planner
 from agents.ports import BackOffice, Clock, ModelResult, Store, ToolCall
+from agents.recovery import ending
 from agents.reply.drafter import DraftReport, ReplyAgent
 from agents.reply.points import Points
 from agents.reply.verifier import Evidence
@@ -134,9 +135,10 @@ class TurnLoop:
             stored = await self._store.events(session_id)
             state, seq = fold(s.event for s in stored), stored[-1].seq
             if state.open_turn_id is not None:  # its process died: the lease had run out
-                lost = TurnFailed(state.open_turn_id, "interrupted", self._sorry(state.locale))
-                seq = (await self._store.append(session_id, [lost], expected_seq=seq))[-1].seq
-                state = apply(state, lost)
+                spent = await self._store.actions(state.customer_id, since=self._clock.now() - LOOK_BACK)
+                lost = ending(self._pack, state, spent)
+                seq = (await self._store.append(session_id, lost, expected_seq=seq))[-1].seq
+                state = fold((*(s.event for s in stored), *lost))
             started = TurnStarted(turn_id, text, locale or state.locale, idempotency_key)
             await self._store.append(session_id, [started], expected_seq=seq)
             return AcceptedTurn(session_id, turn_id, seq, state=state)
@@ -218,9 +220,6 @@ class TurnLoop:
             await recorder.record(TurnFailed(recorder.turn_id, kind, message))
         except Exception:
             log.exception("a failed turn could not be closed", extra={"turn_id": recorder.turn_id})
-
-    def _sorry(self, locale: Locale) -> str:
-        return Points(self._pack, locale).text("unavailable")
 
 
 def joined(sentences: list[str], locale: Locale) -> str:

@@ -75,6 +75,19 @@ def eval_caps(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
     _finish(measure, as_json=json)
 
 
+@eval_app.command("exactly-once")
+def eval_exactly_once(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
+    """Processes killed at every step of a write, answers lost, late, doubled: does money move exactly once?"""
+    from bench.exactly_once import run
+    from bench.progress import counting
+
+    async def measure() -> BenchResult:
+        with counting("databases", quiet=json) as progress:
+            return await asyncio.to_thread(run, seed=seed, quick=quick, progress=progress)
+
+    _finish(measure, as_json=json)
+
+
 @bench_app.command("turn")
 def bench_turn(json: Json = False, quick: Quick = False, seed: Seed = 0, model: ModelName = None) -> None:
     """Whole turns over HTTP, one customer at a time: LLM calls, time to the first verified sentence, turn time."""

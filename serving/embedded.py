@@ -24,6 +24,7 @@ from agents.packs.loader import load_pack, tools_module
 from agents.planning.planner import Planner
 from agents.policy.engine import PolicyEngine
 from agents.ports import BackOffice, Clock, Model, Retriever, Store
+from agents.recovery import Recovery
 from agents.reply.drafter import ReplyAgent, ReplyStyle
 from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits, TurnLoop
@@ -38,6 +39,7 @@ class Rooms:
     turns: TurnLoop
     ledger: Ledger
     policy: PolicyEngine
+    recovery: Recovery
 
 
 def put_together(
@@ -63,7 +65,7 @@ def put_together(
         reply=ReplyAgent(pack, model, style),
         limits=limits,
     )
-    return Rooms(turns, ledger, policy)
+    return Rooms(turns, ledger, policy, Recovery(pack, ledger, store, clock))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The one composition root: every concrete object is built here, from settings and a model."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -79,6 +80,7 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
         limits=TurnLimits(turn_s=settings.turn_deadline_s),
     )
     await rooms.ledger.recover()
+    watching = asyncio.create_task(rooms.recovery.watch())
 
     async def not_ready() -> dict[str, str]:
         missing = {}
@@ -104,6 +106,8 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
 
     async def close() -> None:
         await desk.drain()
+        watching.cancel()
+        await asyncio.wait([watching])
         await back_office.close()
         await sql.close()
 

@@ -34,7 +34,7 @@ class SqlStore:
     """Implements `agents.ports.Store`. Build with `open`."""
 
     def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
-        self._engine, self._clock = engine, clock
+        self.engine, self._clock = engine, clock
 
     @classmethod
     async def open(cls, url: str, clock: Clock) -> "SqlStore":
@@ -48,7 +48,7 @@ class SqlStore:
         return store
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        await self.engine.dispose()
 
     async def append(self, session_id: str, events: Sequence[Event], *, expected_seq: int) -> tuple[StoredEvent, ...]:
         async with self._transaction() as connection:
@@ -154,7 +154,7 @@ class SqlStore:
 
     async def _take_turn(self, connection: AsyncConnection, customer_id: str) -> None:
         """One customer's intents one after the other, until the transaction ends. SQLite has one writer at all."""
-        if self._engine.dialect.name == "sqlite":
+        if self.engine.dialect.name == "sqlite":
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             lock = func.pg_advisory_xact_lock(func.hashtextextended(customer_id, 0))
@@ -202,7 +202,7 @@ class SqlStore:
     @asynccontextmanager
     async def _transaction(self) -> AsyncGenerator[AsyncConnection, None]:
         try:
-            async with self._engine.begin() as connection:
+            async with self.engine.begin() as connection:
                 yield connection
         except IntegrityError as error:
             raise TurnInProgress("another message of this session was first") from error

@@ -30,7 +30,7 @@ class Shop:
 
     def __init__(self, reader: aiosqlite.Connection, writer: aiosqlite.Connection) -> None:
         self.reader = reader
-        self._writer = writer
+        self.writer = writer
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
@@ -39,13 +39,13 @@ class Shop:
         async with self._turn:
             try:
                 try:
-                    await self._writer.execute("BEGIN IMMEDIATE")
+                    await self.writer.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError as error:
                     raise ToolFailed("the shop's database is busy") from error
-                yield self._writer
-                await self._writer.commit()
+                yield self.writer
+                await self.writer.commit()
             except BaseException:  # a cancelled call too: the next one must not find an open transaction
-                await self._writer.rollback()
+                await self.writer.rollback()
                 raise
 
     async def once(
@@ -82,7 +82,7 @@ class Shop:
 
     async def close(self) -> None:
         await self.reader.close()
-        await self._writer.close()
+        await self.writer.close()
 
 
 async def open_shop(data_dir: Path, *, now: datetime | None = None) -> Shop:

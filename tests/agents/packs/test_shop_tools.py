@@ -221,7 +221,7 @@ async def test_a_database_another_process_holds_too_long_certainly_did_nothing(t
     holder = sqlite3.connect(tmp_path / FILE, isolation_level=None)
     try:
         await shop.reader.execute("SELECT 1")
-        await shop._writer.execute("PRAGMA busy_timeout = 20")
+        await shop.writer.execute("PRAGMA busy_timeout = 20")
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(ToolFailed):
             await WRITES["open_return"](shop, "key-1")
