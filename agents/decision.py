@@ -3,10 +3,10 @@
 The result is a list of events to append and the points the reply must say.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from uuid import uuid4
 
 from agents.domain.events import ActionTaken, Event, HandoffRaised, Judged, OfferClosed, OfferMade
 from agents.domain.pack import Pack
@@ -183,4 +183,5 @@ class Decider:
 def new_handoff(pack: Pack, state: SessionState, clock: Clock, *, reason: str) -> Handoff:
     """A promise of a person, due as the pack says."""
     due_at = clock.now() + timedelta(minutes=pack.handoff_due_minutes)
-    return Handoff(f"ho_{uuid4().hex[:12]}", state.session_id, reason, pack.handoff_owner, due_at)
+    named = hashlib.sha256(f"{state.session_id} {len(state.lines)} {len(state.handoffs)} {reason}".encode()).hexdigest()
+    return Handoff(f"ho_{named[:16]}", state.session_id, reason, pack.handoff_owner, due_at)

@@ -17,6 +17,7 @@ from agents.domain.events import (
     HandoffRaised,
     Planned,
     ReplySentence,
+    Taped,
     TurnDone,
     TurnFailed,
     TurnStarted,
@@ -31,6 +32,7 @@ from agents.recovery import ending
 from agents.reply.drafter import DraftReport, ReplyAgent
 from agents.reply.points import Points
 from agents.reply.verifier import Evidence
+from agents.tape import Tape, taping
 from agents.tools.gather import gather
 
 log = logging.getLogger("keepword.turn")
@@ -64,8 +66,8 @@ class TurnLimits:
 class Recorder:
     """Appends a turn's events and keeps the state folded; marks when each stage ended, in seconds since the turn began."""
 
-    def __init__(self, store: Store, clock: Clock, accepted: AcceptedTurn) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: Store, clock: Clock, accepted: AcceptedTurn, tape: Tape) -> None:
+        self._store, self._clock, self._tape = store, clock, tape
         self._session_id = accepted.session_id
         self._started = self._lap = clock.monotonic()
         self._seq = accepted.after_seq + 1
@@ -80,6 +82,12 @@ class Recorder:
         stored = await self._store.append(self._session_id, [event], expected_seq=self._seq)
         self._seq = stored[-1].seq
         self.state = apply(self.state, event)
+
+    async def end(self, event: TurnDone | TurnFailed) -> None:
+        """Record the turn's last event, after its tape where one was heard."""
+        if self._tape.heard:
+            await self.record(Taped(self.turn_id, self._tape.heard))
+        await self.record(event)
 
     def lap(self, stage: str) -> float:
         """Seconds since the last lap, written down under `stage`."""
@@ -148,7 +156,11 @@ class TurnLoop:
 
     async def run(self, accepted: AcceptedTurn) -> None:
         """Answer an accepted turn. Never raises; ends with TurnDone, or with TurnFailed and a handoff."""
-        recorder = Recorder(self._store, self._clock, accepted)
+        with taping() as tape:
+            await self._run(accepted, tape)
+
+    async def _run(self, accepted: AcceptedTurn, tape: Tape) -> None:
+        recorder = Recorder(self._store, self._clock, accepted, tape)
         stored = await self._store.events(accepted.session_id, after_seq=accepted.after_seq)
         started = next(s.event for s in stored if isinstance(s.event, TurnStarted))
         before, recorder.state = accepted.state, apply(accepted.state, started)
@@ -207,7 +219,7 @@ class TurnLoop:
         recorder.results += report.results
         recorder.timings["turn"] = round(recorder.elapsed_s(), 4)
         text = joined(sentences, started.locale)
-        await recorder.record(TurnDone(recorder.turn_id, text, recorder.usage(), recorder.timings, clause_ids))
+        await recorder.end(TurnDone(recorder.turn_id, text, recorder.usage(), recorder.timings, clause_ids))
 
     async def _fail(self, recorder: Recorder, error: Exception) -> None:
         """The last resort: a person takes over, and the customer is told so. If even that cannot be stored, the log has it."""
@@ -217,7 +229,7 @@ class TurnLoop:
         try:
             await recorder.record(HandoffRaised(recorder.turn_id, handoff))
             message = joined([points.text("unavailable"), points.handoff(handoff)], recorder.state.locale)
-            await recorder.record(TurnFailed(recorder.turn_id, kind, message))
+            await recorder.end(TurnFailed(recorder.turn_id, kind, message))
         except Exception:
             log.exception("a failed turn could not be closed", extra={"turn_id": recorder.turn_id})
 

@@ -39,6 +39,7 @@ from bench.result import BenchResult, bar, quantile
 from serving.embedded import EmbeddedDesk
 from serving.scripted import ScriptedModel, TableRetriever
 from serving.settings import Settings
+from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore
 
 BROKEN, YES = "my mugs came broken, KW-1042", "yes please"
@@ -246,7 +247,7 @@ async def _desk(
     place: Place, clock: TrialClock, steps: Steps, trial: Trial, faults: list[Fault]
 ) -> AsyncGenerator[tuple[EmbeddedDesk, FaultyOffice], None]:
     trial_dir = place.folder / "trial"
-    sql = await SqlStore.open(place.url or f"sqlite+aiosqlite:///{trial_dir}/keepword.db", clock)
+    sql = await SqlStore.open(place.url or f"sqlite+aiosqlite:///{trial_dir}/keepword.db", clock, Signer("secret"))
     shop = await open_shop(trial_dir / "pack-shop")
     await watch_tool(shop.writer, steps)
     office = FaultyOffice(PackBackOffice(tools_module(place.pack.path), shop), steps, faults, trial.idempotent)

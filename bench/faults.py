@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from agents.domain.errors import ToolFailure, ToolUnknown
 from agents.domain.events import ActionTaken, Event, StoredEvent, TurnDone
 from agents.domain.words import ActionRecord, Proposal, ToolSpec
+from agents.passing_store import PassingStore
 from agents.ports import BackOffice, Permits, Store, ToolCall
-from serving.http.follow import NotifyingStore
 
 STEPS = (
     "intent: not yet begun",
@@ -55,7 +55,7 @@ class Steps:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class SteppedStore(NotifyingStore):
+class SteppedStore(PassingStore):
     """A Store whose steps can kill. `engine` is watched for what happens inside a transaction."""
 
     def __init__(self, inner: Store, steps: Steps, engine: AsyncEngine) -> None:

@@ -14,6 +14,7 @@ COMMANDS_GROUP = "keepword.commands"
 
 def build_app() -> typer.Typer:
     """The whole command tree. Heavy imports stay inside the commands."""
+    from serving.audit_cli import app as audit_app
     from serving.chat import chat
     from serving.index_cli import app as index_app
     from serving.models.cli import app as models_app
@@ -29,7 +30,8 @@ def build_app() -> typer.Typer:
     app.command("chat")(chat)
     app.add_typer(models_app, name="models", help="Model files: list, pull, verify.")
     app.add_typer(index_app, name="index", help="The retrieval index: build, search.")
-    app.add_typer(policy_app, name="policy", help="A pack's policy: check, explain.")
+    app.add_typer(audit_app, name="audit", help="The log: verify, show, replay, erase.")
+    app.add_typer(policy_app, name="policy", help="A pack's policy: check, explain, diff.")
     for point in sorted(entry_points(group=COMMANDS_GROUP), key=lambda point: point.name):
         app.add_typer(point.load(), name=point.name)
     return app

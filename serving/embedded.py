@@ -8,7 +8,7 @@
 Any tools that implement `agents.ports.BackOffice` can stand in for the pack's own, and any clock, store and retriever.
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +26,12 @@ from agents.policy.engine import PolicyEngine
 from agents.ports import BackOffice, Clock, Model, Retriever, Store
 from agents.recovery import Recovery
 from agents.reply.drafter import ReplyAgent, ReplyStyle
+from agents.tape import TapedClock, TapedModel, TapedOffice, TapedRetriever, TapedStore
 from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits, TurnLoop
 from serving.clock import SystemClock
+from serving.http.tokens import kept_secret
+from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore
 
 
@@ -52,8 +55,13 @@ def put_together(
     retriever: Retriever,
     style: ReplyStyle | None = None,
     limits: TurnLimits | None = None,
+    taped: bool = True,
 ) -> Rooms:
-    """The rooms of a desk over what it stands on. The only place that knows which needs which."""
+    """The rooms of a desk over what it stands on. The only place that knows which needs which. `taped`: turns keep what they
+    were told, so that they can be replayed."""
+    if taped:
+        store, back_office, clock = TapedStore(store), TapedOffice(back_office), TapedClock(clock)
+        model, retriever = TapedModel(model), TapedRetriever(retriever)
     ledger, policy = Ledger(store, back_office, clock), PolicyEngine(pack)
     turns = TurnLoop(
         pack,
@@ -101,7 +109,7 @@ class EmbeddedDesk:
         clock: Clock | None = None,
         style: ReplyStyle | None = None,
         limits: TurnLimits | None = None,
-        wrap_store: Callable[[Store], Store] | None = None,
+        taped: bool = True,
     ) -> AsyncGenerator["EmbeddedDesk", None]:
         """A desk, closed at the end with what it opened. `store` is a Store or an SQLAlchemy URL with an async driver
         (default: SQLite in `data_dir`); `retriever` None builds the pack's index in `data_dir`/index; `back_office` None opens
@@ -110,11 +118,9 @@ class EmbeddedDesk:
         clock = clock or SystemClock()
         async with AsyncExitStack() as opened:
             if store is None or isinstance(store, str):
-                sql = await SqlStore.open(store or _sqlite_in(data_dir), clock)
+                sql = await SqlStore.open(store or _sqlite_in(data_dir), clock, Signer(kept_secret(data_dir / "secret")))
                 opened.push_async_callback(sql.close)
                 store = sql
-            if wrap_store is not None:
-                store = wrap_store(store)
             if back_office is None:
                 module = tools_module(loaded.path)
                 own = PackBackOffice(module, await module.open_back_office(data_dir / f"pack-{loaded.name}"))
@@ -131,6 +137,7 @@ class EmbeddedDesk:
                 retriever=retriever,
                 style=style,
                 limits=limits,
+                taped=taped,
             )
             yield cls(loaded, rooms, store, back_office, clock)
 

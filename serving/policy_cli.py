@@ -22,6 +22,8 @@ from agents.policy.explain import explain as explain_proposal
 from agents.ports import ToolCall
 from agents.tools.backoffice import PackBackOffice
 from agents.tools.gather import gather
+from agents.tools.registry import collect
+from serving.settings import Settings
 
 app = typer.Typer(no_args_is_help=True)
 PackOption = Annotated[str, typer.Option(help="A pack's name or folder.")]
@@ -95,6 +97,52 @@ def explain(
         _show(console, loaded, scenario, index, each)
     if not rows:
         console.print(f"scenario {scenario} has no ladder: nothing is offered")
+
+
+@app.command("diff")
+def diff(
+    pack: Annotated[str, typer.Argument(help="The changed pack's name or folder.")] = "shop",
+    param: Annotated[list[str] | None, typer.Option(help="Override a parameter: NAME=VALUE, the value as JSON.")] = None,
+    session: Annotated[str | None, typer.Option(help="Only this session.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay recorded sessions under a changed policy and list every decision that would change. Exit status 1 when one would."""
+    from agents.reply.drafter import ReplyStyle
+    from serving.audit_cli import open_store
+    from serving.replay import as_row, changes
+
+    loaded = load_pack(pack, parameters={name: _json_value(value, name) for name, value in map(_pair, param or ())})
+    specs = [bound.spec for bound in collect(tools_module(loaded.path))]
+    settings = Settings.load()
+    style = ReplyStyle(settings.reply_sentences, settings.reply_tokens)
+
+    async def run() -> tuple[int, list[dict[str, Any]]]:
+        async with open_store(settings) as (store, _):
+            ids = (session,) if session is not None else await store.session_ids()
+            found = [change for each in ids for change in await changes(loaded, specs, each, await store.events(each), style)]
+            return len(ids), [as_row(change) for change in found]
+
+    count, rows = asyncio.run(run())
+    if as_json:
+        print(json.dumps({"sessions": count, "changes": rows}, ensure_ascii=False))
+    else:
+        console = _console()
+        for row in rows:
+            said = [
+                f"{side['ruling']} ({', '.join(side['clauses'])})" if side else "not judged"
+                for side in (row["was"], row["now"])
+            ]
+            call = f"{row['proposal']['action']}({json.dumps(row['proposal']['args'], ensure_ascii=False)})"
+            console.print(f"{row['session_id']} event {row['seq']}: {call}: {said[0]} -> {said[1]}")
+        console.print(f"{count} sessions replayed, {len(rows)} decisions would change")
+    raise typer.Exit(1 if rows else 0)
+
+
+def _json_value(text: str, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"{name}: {text!r} is not JSON", field="param", hint="Text needs quotes: NAME='\"text\"'.") from error
 
 
 def _proposals(

@@ -39,6 +39,7 @@ class Settings(BaseSettings):
         1, ge=1, le=8, description="How many sentences the model drafts; a small one does best with 1."
     )
     reply_tokens: int = Field(36, ge=8, le=512)
+    tape: bool = Field(True, description="Keep with each turn what it was told, so that it can be replayed.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @classmethod

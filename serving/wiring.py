@@ -23,6 +23,7 @@ from serving.metrics import Metrics
 from serving.models import ensure, entry
 from serving.retriever import PackRetriever
 from serving.settings import Settings
+from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore
 
 SCRIPTED = "scripted"  # the model name that needs no engine
@@ -65,7 +66,8 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
     KeepwordError while the engine cannot serve."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     pack = load_pack(settings.pack)
-    sql = await SqlStore.open(settings.store_url, clock)
+    secret = settings.secret or kept_secret(settings.data_dir / "secret")
+    sql = await SqlStore.open(settings.store_url, clock, Signer(secret))
     store = NotifyingStore(sql)
     module = tools_module(pack.path)
     back_office = PackBackOffice(module, await module.open_back_office(settings.data_dir / f"pack-{pack.name}"))
@@ -78,6 +80,7 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
         retriever=open_retriever(settings, pack),
         style=ReplyStyle(settings.reply_sentences, settings.reply_tokens),
         limits=TurnLimits(turn_s=settings.turn_deadline_s),
+        taped=settings.tape,
     )
     await rooms.ledger.recover()
     watching = asyncio.create_task(rooms.recovery.watch())
@@ -96,7 +99,7 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
         turns=rooms.turns,
         store=store,
         handoffs=sql,
-        tokens=Tokens(settings.secret or kept_secret(settings.data_dir / "secret"), clock),
+        tokens=Tokens(secret, clock),
         settings=settings,
         metrics=Metrics(),
         clock=clock,

@@ -125,6 +125,23 @@ class TurnFailed:
     type: Literal["error"] = "error"
 
 
+@dataclass(frozen=True, slots=True)
+class Taped:
+    """What a turn was told by everything that is not the code itself: clock, model, retrieval, tools, ledger. With it the turn
+    can be replayed. Not for the customer's eyes."""
+
+    turn_id: str
+    tape: Mapping[str, Any]
+    type: Literal["tape"] = "tape"
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalErased:
+    """The personal data of everything before this event was removed on request."""
+
+    type: Literal["erased"] = "erased"
+
+
 Event = (
     SessionStarted
     | TurnStarted
@@ -138,6 +155,8 @@ Event = (
     | ReplySentence
     | TurnDone
     | TurnFailed
+    | Taped
+    | PersonalErased
 )
 
 

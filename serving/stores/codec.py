@@ -26,13 +26,14 @@ def event_fields(event: Event) -> dict[str, Any]:
     return fields
 
 
-def read_event(body: str) -> Event:
-    return _EVENT.validate_json(body)
+def read_event(fields: Mapping[str, Any]) -> Event:
+    return _EVENT.validate_python(dict(fields))
 
 
-def chained(previous_hash: str, seq: int, at: str, body: str) -> str:
-    """sha256 over the hash before, the place, the time and the body."""
-    return hashlib.sha256(f"{previous_hash}\n{seq}\n{at}\n{body}".encode()).hexdigest()
+def chained(previous_hash: str, seq: int, at: str, body: str, personal_digest: str | None) -> str:
+    """sha256 over the hash before, the place, the time, the body, and the digest of its personal data where it has some."""
+    further = f"\n{personal_digest}" if personal_digest else ""
+    return hashlib.sha256(f"{previous_hash}\n{seq}\n{at}\n{body}{further}".encode()).hexdigest()
 
 
 def action_fields(record: ActionRecord) -> dict[str, Any]:

@@ -5,18 +5,22 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
-from sqlalchemy import RowMapping, event, func, insert, or_, select, update
+from sqlalchemy import RowMapping, Select, Table, and_, delete, event, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from agents.domain.errors import KeepwordError, NotFound, TurnInProgress
-from agents.domain.events import Event, HandoffRaised, SessionStarted, StoredEvent, TurnStarted
+from agents.domain.events import Event, HandoffRaised, PersonalErased, SessionStarted, StoredEvent, TurnStarted
 from agents.domain.words import ActionRecord, ActionStatus, Handoff
 from agents.ports import Clock, Permits
 from serving.stores import tables
+from serving.stores.audit import Damage, examine
 from serving.stores.codec import GENESIS, action_fields, canonical, chained, event_fields, read_action, read_event
 from serving.stores.migrate import upgrade
+from serving.stores.personal import merged, read, salted, split
+from serving.stores.signing import Signer, Verifier, event_text, head_text
 
 COUNTED = (ActionStatus.INTENDED.value, ActionStatus.DONE.value, ActionStatus.UNKNOWN.value)
 OPEN = (ActionStatus.INTENDED.value, ActionStatus.UNKNOWN.value)
@@ -33,16 +37,16 @@ class StoreUnavailable(KeepwordError):
 class SqlStore:
     """Implements `agents.ports.Store`. Build with `open`."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
-        self.engine, self._clock = engine, clock
+    def __init__(self, engine: AsyncEngine, clock: Clock, signer: Signer) -> None:
+        self.engine, self._clock, self._signer = engine, clock, signer
 
     @classmethod
-    async def open(cls, url: str, clock: Clock) -> "SqlStore":
-        """Connect and bring the schema up to date. Raises StoreUnavailable."""
+    async def open(cls, url: str, clock: Clock, signer: Signer) -> "SqlStore":
+        """Connect and bring the schema up to date. `signer` signs the log. Raises StoreUnavailable."""
         engine = create_async_engine(url, pool_pre_ping=not url.startswith("sqlite"))
         if engine.dialect.name == "sqlite":
             event.listen(engine.sync_engine, "connect", _sqlite_pragmas)
-        store = cls(engine, clock)
+        store = cls(engine, clock, signer)
         async with store._transaction() as connection:
             await connection.run_sync(upgrade)
         return store
@@ -60,19 +64,62 @@ class SqlStore:
             stored: list[StoredEvent] = []
             for offset, each in enumerate(events, 1):
                 seq, at = expected_seq + offset, self._clock.now()
-                body = canonical(event_fields(each))
-                before = chained(before, seq, at.isoformat(), body)
-                row = {"session_id": session_id, "seq": seq, "at": at.isoformat(), "body": body, "hash": before}
-                await connection.execute(insert(tables.events).values(row))
+                before = await self._write(connection, session_id, seq, at, each, before)
                 await self._project(connection, session_id, each)
                 stored.append(StoredEvent(seq, at, each, before))
+            await self._set_head(connection, session_id, stored[-1])
             return tuple(stored)
 
+    async def erase(self, customer_id: str) -> int:
+        """Remove a customer's personal data from every session and ledger line, and say so in each log; how many sessions it
+        was. Caps still count the lines, under a pseudonym. Raises TurnInProgress while an action of theirs is open or a
+        session answers."""
+        c, pseudonym = tables.actions.c, f"erased-{uuid4().hex}"
+        async with self._transaction() as connection:
+            await self._take_turn(connection, customer_id)
+            mine = (c.customer_id == customer_id, c.status.in_(OPEN))
+            if (await connection.execute(select(c.key).where(*mine).limit(1))).first() is not None:
+                raise TurnInProgress("an action of this customer is still open", hint="Try again when it is settled.")
+            await connection.execute(
+                update(tables.actions).where(c.customer_id == customer_id).values(customer_id=pseudonym, args={}, result={})
+            )
+            s = tables.sessions.c
+            rows = (await connection.execute(select(tables.sessions).where(s.customer_id == customer_id))).mappings().all()
+            for row in rows:
+                await self._erase_session(connection, row)
+            await connection.execute(update(tables.sessions).where(s.customer_id == customer_id).values(customer_id=pseudonym))
+            return len(rows)
+
+    async def audit(self, session_id: str, verifier: Verifier) -> list[Damage]:
+        """What is wrong with a session's log. Raises NotFound when there is nothing of it at all."""
+
+        def of_session(table: Table) -> Select[Any]:
+            return select(table).where(table.c.session_id == session_id)
+
+        async with self._transaction() as connection:
+            rows = {
+                table.name: [dict(row) for row in (await connection.execute(of_session(table))).mappings()]
+                for table in (tables.events, tables.personal, tables.heads)
+            }
+            if not rows["events"] and not rows["heads"]:
+                await self._session(connection, session_id)
+        personal = {int(row["seq"]): row for row in rows["personal"]}
+        return examine(session_id, rows["events"], personal, next(iter(rows["heads"]), None), verifier)
+
+    async def session_ids(self) -> tuple[str, ...]:
+        """Every session, oldest first."""
+        query = select(tables.sessions.c.id).order_by(tables.sessions.c.created_at, tables.sessions.c.id)
+        async with self._transaction() as connection:
+            return tuple((await connection.execute(query)).scalars().all())
+
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
+        e, p = tables.events.c, tables.personal.c
+        beside = and_(p.session_id == e.session_id, p.seq == e.seq)
         query = (
-            select(tables.events)
-            .where(tables.events.c.session_id == session_id, tables.events.c.seq > after_seq)
-            .order_by(tables.events.c.seq)
+            select(tables.events, p.body.label("personal"))
+            .select_from(tables.events.outerjoin(tables.personal, beside))
+            .where(e.session_id == session_id, e.seq > after_seq)
+            .order_by(e.seq)
         )
         async with self._transaction() as connection:
             rows = (await connection.execute(query)).mappings().all()
@@ -164,6 +211,42 @@ class SqlStore:
         async with self._transaction() as connection:
             return tuple(_action(row) for row in (await connection.execute(query)).mappings().all())
 
+    async def _write(
+        self, connection: AsyncConnection, session_id: str, seq: int, at: datetime, each: Event, before: str
+    ) -> str:
+        """One event's rows; its hash."""
+        public, personal = split(event_fields(each))
+        body, personal_digest, place = canonical(public), None, {"session_id": session_id, "seq": seq}
+        if personal:
+            beside = canonical(personal)
+            salt, personal_digest = salted(beside)
+            await connection.execute(insert(tables.personal).values(**place, salt=salt, body=beside))
+        after = chained(before, seq, at.isoformat(), body, personal_digest)
+        signature = self._signer.sign(event_text(session_id, seq, after))
+        row = {"at": at.isoformat(), "body": body, "hash": after, "personal_digest": personal_digest, "signature": signature}
+        await connection.execute(insert(tables.events).values(**place, **row))
+        return after
+
+    async def _set_head(self, connection: AsyncConnection, session_id: str, last: StoredEvent) -> None:
+        signature = self._signer.sign(head_text(session_id, last.seq, last.hash))
+        values = {"seq": last.seq, "hash": last.hash, "signature": signature}
+        moved = await connection.execute(update(tables.heads).where(tables.heads.c.session_id == session_id).values(values))
+        if not moved.rowcount:
+            await connection.execute(insert(tables.heads).values(session_id=session_id, **values))
+
+    async def _erase_session(self, connection: AsyncConnection, session: RowMapping) -> None:
+        session_id, until = str(session["id"]), session["lease_until"]
+        if session["lease_holder"] is not None and until is not None and _aware(until) > self._clock.now():
+            raise TurnInProgress("a session of this customer is answering", hint="Try again in a moment.")
+        e = tables.events.c
+        last = (
+            await connection.execute(select(e.seq, e.hash).where(e.session_id == session_id).order_by(e.seq.desc()).limit(1))
+        ).one()
+        await connection.execute(delete(tables.personal).where(tables.personal.c.session_id == session_id))
+        erased, at = PersonalErased(), self._clock.now()
+        after = await self._write(connection, session_id, last.seq + 1, at, erased, last.hash)
+        await self._set_head(connection, session_id, StoredEvent(last.seq + 1, at, erased, after))
+
     async def _session(self, connection: AsyncConnection, session_id: str) -> RowMapping:
         query = select(tables.sessions).where(tables.sessions.c.id == session_id)
         row = (await connection.execute(query)).mappings().one_or_none()
@@ -218,7 +301,8 @@ def _sqlite_pragmas(connection: Any, _record: Any) -> None:
 
 
 def _stored(row: RowMapping) -> StoredEvent:
-    return StoredEvent(row["seq"], datetime.fromisoformat(row["at"]), read_event(row["body"]), row["hash"])
+    fields = merged(read(row["body"]), read(row["personal"]) if row["personal"] is not None else None)
+    return StoredEvent(row["seq"], datetime.fromisoformat(row["at"]), read_event(fields), row["hash"])
 
 
 def _action_row(record: ActionRecord) -> dict[str, Any]:

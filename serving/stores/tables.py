@@ -43,6 +43,26 @@ events = Table(
     Column("at", String(40), nullable=False),
     Column("body", Text, nullable=False),
     Column("hash", String(64), nullable=False),
+    Column("personal_digest", String(64)),
+    Column("signature", String(128)),
+)
+
+personal = Table(
+    "personal",
+    metadata,
+    Column("session_id", String(64), ForeignKey("sessions.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("salt", String(32), nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+heads = Table(
+    "heads",
+    metadata,
+    Column("session_id", String(64), ForeignKey("sessions.id"), primary_key=True),
+    Column("seq", Integer, nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("signature", String(128), nullable=False),
 )
 
 turns = Table(

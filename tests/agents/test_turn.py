@@ -18,6 +18,7 @@ from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits, TurnLoop
 from serving.embedded import put_together
 from serving.scripted import ScriptedModel, TableRetriever
+from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore
 from tests.fakes import SetClock
 
@@ -89,7 +90,7 @@ async def open_visit(pack: Pack, tmp_path: Path) -> AsyncGenerator[Open, None]:
 
     async def opened(script: Callable[[ModelRequest], str] | None = None, customer_id: str = "C-001") -> Visit:
         clock = SetClock()
-        store = await SqlStore.open(f"sqlite+aiosqlite:///{tmp_path}/keepword.db", clock)
+        store = await SqlStore.open(f"sqlite+aiosqlite:///{tmp_path}/keepword.db", clock, Signer("secret"))
         module = tools_module(pack.path)
         office = PackBackOffice(module, await module.open_back_office(tmp_path / "shop"))
         model = ScriptedModel(script or obedient(DRAFT))

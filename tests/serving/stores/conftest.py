@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from bench.postgres import running_postgres
 from serving.settings import Settings
+from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore
 from tests.fakes import SetClock
 
@@ -40,6 +41,6 @@ def clock() -> SetClock:
 
 @pytest.fixture
 async def store(database_url: str, clock: SetClock) -> AsyncIterator[SqlStore]:
-    opened = await SqlStore.open(database_url, clock)
+    opened = await SqlStore.open(database_url, clock, Signer("secret"))
     yield opened
     await opened.close()

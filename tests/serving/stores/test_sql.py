@@ -10,6 +10,7 @@ import pytest
 from agents.domain.errors import NotFound, TurnInProgress
 from agents.domain.events import HandoffRaised, ReplySentence, SessionStarted, TurnStarted
 from agents.domain.words import ActionRecord, ActionStatus, Handoff, Proposal
+from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore, StoreUnavailable
 from tests.fakes import SetClock
 
@@ -163,7 +164,7 @@ async def test_promised_handoffs_come_the_most_urgent_first(store: SqlStore, clo
 
 async def test_opening_again_keeps_what_was_written(database_url: str, clock: SetClock) -> None:
     for expected in (0, 1):
-        store = await SqlStore.open(database_url, clock)
+        store = await SqlStore.open(database_url, clock, Signer("secret"))
         if not expected:
             await store.append("ses_1", [STARTED], expected_seq=0)
         assert len(await store.events("ses_1")) == 1
@@ -172,5 +173,5 @@ async def test_opening_again_keeps_what_was_written(database_url: str, clock: Se
 
 async def test_a_database_that_is_not_there_is_said_to_be(clock: SetClock) -> None:
     with pytest.raises(StoreUnavailable) as raised:
-        await SqlStore.open("postgresql+psycopg://nobody@127.0.0.1:1/none", clock)
+        await SqlStore.open("postgresql+psycopg://nobody@127.0.0.1:1/none", clock, Signer("secret"))
     assert "KEEPWORD_DATABASE_URL" in raised.value.hint

@@ -1,0 +1,42 @@
+"""A Store that passes everything on to another: subclasses change one thing."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from agents.domain.events import Event, StoredEvent
+from agents.domain.words import ActionRecord
+from agents.ports import Permits, Store
+
+
+class PassingStore:
+    def __init__(self, inner: Store) -> None:
+        self._inner = inner
+
+    async def append(self, session_id: str, events: Sequence[Event], *, expected_seq: int) -> tuple[StoredEvent, ...]:
+        return await self._inner.append(session_id, events, expected_seq=expected_seq)
+
+    async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
+        return await self._inner.events(session_id, after_seq=after_seq)
+
+    async def acquire_lease(self, session_id: str, holder: str, *, ttl_s: float) -> bool:
+        return await self._inner.acquire_lease(session_id, holder, ttl_s=ttl_s)
+
+    async def release_lease(self, session_id: str, holder: str) -> None:
+        await self._inner.release_lease(session_id, holder)
+
+    async def turn_by_key(self, session_id: str, idempotency_key: str) -> str | None:
+        return await self._inner.turn_by_key(session_id, idempotency_key)
+
+    async def intend(
+        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+    ) -> ActionRecord:
+        return await self._inner.intend(record, permits=permits, since=since)
+
+    async def settle(self, record: ActionRecord) -> None:
+        await self._inner.settle(record)
+
+    async def actions(self, customer_id: str, *, since: datetime) -> tuple[ActionRecord, ...]:
+        return await self._inner.actions(customer_id, since=since)
+
+    async def unsettled(self) -> tuple[ActionRecord, ...]:
+        return await self._inner.unsettled()
