@@ -17,7 +17,7 @@ from agents.tools.registry import collect
 from serving.clock import SystemClock
 from serving.http.tokens import kept_secret
 from serving.http.wire import event_out
-from serving.replay import differences
+from serving.replay import Difference, differences
 from serving.settings import Settings
 from serving.stores.signing import Signer, Verifier
 from serving.stores.sql import SqlStore
@@ -90,8 +90,9 @@ def replay(
     specs = [bound.spec for bound in collect(tools_module(loaded.path))]
     style = ReplyStyle(settings.reply_sentences, settings.reply_tokens)
 
-    async def run(store: SqlStore, _: Signer) -> tuple[int, list[Any]]:
-        turns, found = 0, []
+    async def run(store: SqlStore, _: Signer) -> tuple[int, list[Difference]]:
+        turns = 0
+        found: list[Difference] = []
         for each in (session,) if session is not None else await store.session_ids():
             async for _turn, differing in differences(loaded, specs, each, await store.events(each), style):
                 turns, found = turns + 1, found + differing

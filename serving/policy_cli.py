@@ -106,7 +106,7 @@ def diff(
     session: Annotated[str | None, typer.Option(help="Only this session.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay recorded sessions under a changed policy and list every decision that would change. Exit status 1 when one would."""
+    """Replay recorded sessions under a changed policy: every decision that would change. Exit status 1 when one would."""
     from agents.reply.drafter import ReplyStyle
     from serving.audit_cli import open_store
     from serving.replay import as_row, changes
