@@ -14,7 +14,7 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -41,13 +41,13 @@ from serving.scripted import ScriptedModel, TableRetriever
 from serving.settings import Settings
 from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore
+from serving.stores.tables import metadata
 
 BROKEN, YES = "my mugs came broken, KW-1042", "yes please"
 TABLE = {BROKEN: ("damaged_item", Act.ASKS), YES: ("damaged_item", Act.ACCEPTS)}
 SESSION, CUSTOMER = "ses_trial", "C-001"
 MONEY = "SELECT count(*) FROM refunds WHERE order_id = 'KW-1042'"
 RECOVERED_AFTER_S = 100.0  # the second process comes when the first one's lease has run out
-TABLES = ("handoffs", "actions", "turns", "events", "sessions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Place:
         if self.url:
             engine = create_engine(self.url)
             with engine.begin() as connection:
-                connection.execute(text("TRUNCATE " + ", ".join(TABLES)))
+                connection.execute(text("TRUNCATE " + ", ".join(metadata.tables)))
             engine.dispose()
 
     def moved(self) -> int:
@@ -216,7 +216,7 @@ async def _recover(place: Place, trial: Trial, report: Path) -> None:
     """The second process: recovery as at a start, then sweeps; perhaps a request of the dead process that lands only now, and
     another yes."""
     clock = TrialClock(RECOVERED_AFTER_S)
-    async with _desk(place, clock, Steps(), trial, []) as (desk, office):
+    async with _desk(place, clock, Steps(), trial, [], clock.pause) as (desk, office):
         office.blind = trial.fault == "blind"
         ledger, store = desk.rooms.ledger, desk.store
         before = await store.unsettled()
@@ -244,7 +244,12 @@ async def _recover(place: Place, trial: Trial, report: Path) -> None:
 
 @asynccontextmanager
 async def _desk(
-    place: Place, clock: TrialClock, steps: Steps, trial: Trial, faults: list[Fault]
+    place: Place,
+    clock: TrialClock,
+    steps: Steps,
+    trial: Trial,
+    faults: list[Fault],
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncGenerator[tuple[EmbeddedDesk, FaultyOffice], None]:
     trial_dir = place.folder / "trial"
     sql = await SqlStore.open(place.url or f"sqlite+aiosqlite:///{trial_dir}/keepword.db", clock, Signer("secret"))
@@ -260,6 +265,7 @@ async def _desk(
             retriever=TableRetriever(place.pack, TABLE),
             back_office=office,
             clock=clock,
+            pause=pause,
         ) as desk:
             yield desk, office
     finally:

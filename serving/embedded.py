@@ -8,7 +8,8 @@
 Any tools that implement `agents.ports.BackOffice` can stand in for the pack's own, and any clock, store and retriever.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,13 +57,14 @@ def put_together(
     style: ReplyStyle | None = None,
     limits: TurnLimits | None = None,
     taped: bool = True,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Rooms:
     """The rooms of a desk over what it stands on. The only place that knows which needs which. `taped`: turns keep what they
-    were told, so that they can be replayed."""
+    were told, so that they can be replayed. `pause` is how the ledger waits some seconds."""
     if taped:
         store, back_office, clock = TapedStore(store), TapedOffice(back_office), TapedClock(clock)
         model, retriever = TapedModel(model), TapedRetriever(retriever)
-    ledger, policy = Ledger(store, back_office, clock), PolicyEngine(pack)
+    ledger, policy = Ledger(store, back_office, clock, pause=pause), PolicyEngine(pack)
     turns = TurnLoop(
         pack,
         store=store,
@@ -73,7 +75,7 @@ def put_together(
         reply=ReplyAgent(pack, model, style),
         limits=limits,
     )
-    return Rooms(turns, ledger, policy, Recovery(pack, ledger, store, clock))
+    return Rooms(turns, ledger, policy, Recovery(pack, ledger, store, clock, pause=pause))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class EmbeddedDesk:
         style: ReplyStyle | None = None,
         limits: TurnLimits | None = None,
         taped: bool = True,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> AsyncGenerator["EmbeddedDesk", None]:
         """A desk, closed at the end with what it opened. `store` is a Store or an SQLAlchemy URL with an async driver
         (default: SQLite in `data_dir`); `retriever` None builds the pack's index in `data_dir`/index; `back_office` None opens
@@ -138,6 +141,7 @@ class EmbeddedDesk:
                 style=style,
                 limits=limits,
                 taped=taped,
+                pause=pause,
             )
             yield cls(loaded, rooms, store, back_office, clock)
 
