@@ -88,6 +88,19 @@ def eval_exactly_once(json: Json = False, quick: Quick = False, seed: Seed = 0) 
     _finish(measure, as_json=json)
 
 
+@eval_app.command("audit")
+def eval_audit(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
+    """1,000 changes to the stored log, each found at its place; 200 sessions replayed bit for bit."""
+    from bench.audit import run
+    from bench.progress import counting
+
+    async def measure() -> BenchResult:
+        with counting("audit", quiet=json) as progress:
+            return await run(seed=seed, quick=quick, progress=progress)
+
+    _finish(measure, as_json=json)
+
+
 @bench_app.command("turn")
 def bench_turn(json: Json = False, quick: Quick = False, seed: Seed = 0, model: ModelName = None) -> None:
     """Whole turns over HTTP, one customer at a time: LLM calls, time to the first verified sentence, turn time."""
