@@ -15,6 +15,7 @@ from agents.domain.words import Act, ActionRecord, ActionStatus, Facts, Handoff,
 from agents.ledger.conflicts import disturbed
 from agents.ledger.ledger import Ledger
 from agents.negotiation.offers import Table, choose, lay_table
+from agents.planning.consent import qualified
 from agents.planning.planner import Planned
 from agents.policy.engine import PolicyEngine
 from agents.ports import Clock, Model
@@ -115,7 +116,7 @@ class Decider:
         """The customer said yes to the open offer: judge it again on fresh facts, then let the ledger act once."""
         offer = state.open_offer
         assert offer is not None
-        if planned.acts.get(Act.ACCEPTS, 0.0) < MIN_YES:
+        if not _consents(planned, state.lines[-1].text):
             decision.points += [points.text("unsure"), *points.offer(offer)]
             return
         now = self._clock.now()
@@ -178,6 +179,14 @@ class Decider:
         if standing is None:
             decision.events.append(HandoffRaised(turn_id, handoff))
         decision.points.append(points.handoff(handoff))
+
+
+def _consents(planned: Planned, text: str) -> bool:
+    """Whether the customer's own words say yes. A model may doubt it, but not make it one."""
+    if planned.plan.source == "words":
+        return True
+    sure = min(planned.acts.get(Act.ACCEPTS, 0.0), planned.retrieved.acts.get(Act.ACCEPTS, 0.0))
+    return sure >= MIN_YES and not qualified(text)
 
 
 def new_handoff(pack: Pack, state: SessionState, clock: Clock, *, reason: str) -> Handoff:

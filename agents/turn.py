@@ -176,7 +176,7 @@ class TurnLoop:
     async def _answer(self, recorder: Recorder, before: SessionState, started: TurnStarted) -> None:
         planned = await self._planner.plan(before, started.text, locale=started.locale, deadline_s=self._limits.plan_s)
         plan = planned.plan
-        recorder.calls += 1
+        recorder.calls += plan.source != "words"
         if planned.result is not None:
             recorder.results.append(planned.result)
         exemplars = tuple(scored.exemplar.text for scored in planned.retrieved.exemplars)

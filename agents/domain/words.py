@@ -190,7 +190,7 @@ class Plan:
     slots: Mapping[str, str]
     missing: tuple[str, ...]  # slot names to ask for
     confidence: float  # 0 to 1: that the message belongs to the scenario
-    source: Literal["model", "retrieval"]  # who decided; retrieval when the model was no help
+    source: Literal["model", "retrieval", "words"]  # who decided: retrieval when the model was no help, plain words of a yes
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from agents.domain.errors import ModelFailure, Overloaded
 from agents.domain.pack import Pack
 from agents.domain.session import SessionState
 from agents.domain.words import Act, Plan, Slot
+from agents.planning.consent import plain_yes
 from agents.planning.grounding import extract
 from agents.planning.prompt import plan_request
 from agents.ports import Model, ModelResult, Retrieved, Retriever
@@ -56,12 +57,21 @@ class Planner:
     async def plan(self, state: SessionState, text: str, *, locale: str, deadline_s: float = 10.0) -> Planned:
         """Plan for `text`, the message after `state`. Never raises ModelFailure: retrieval then decides alone."""
         retrieved, further = await asyncio.to_thread(self._recall, text, locale)
+        if state.open_offer is not None and plain_yes(text):
+            return self._agreed(state, text, retrieved, state.open_offer.scenario)
         request = plan_request(self._pack, state, text, retrieved.exemplars, deadline_s=deadline_s)
         try:
             result = await self._model.generate(request)
         except (ModelFailure, Overloaded):
             return self._decide(state, text, retrieved, further, None)
         return self._decide(state, text, retrieved, further, result)
+
+    def _agreed(self, state: SessionState, text: str, retrieved: Retrieved, scenario: str) -> Planned:
+        """A plain yes to the open offer needs no model, and no model can make it a no."""
+        slots, missing = self._slots(state, scenario, text)
+        risk = self._pack.scenarios[scenario].risk
+        plan = Plan(scenario, (), Act.ACCEPTS, risk, slots, missing, confidence=1.0, source="words")
+        return Planned(plan, retrieved, None, {scenario: 1.0}, {Act.ACCEPTS: 1.0})
 
     def _decide(
         self, state: SessionState, text: str, retrieved: Retrieved, further: tuple[str, ...], result: ModelResult | None

@@ -18,6 +18,7 @@ FUNCTIONS = frozenset(
     | {"getHours", "getMinutes", "getSeconds", "getMilliseconds"}
 )  # the standard ones (cel-spec, list of standard definitions) this engine has
 _STRING = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'")
+_PARAMETER = re.compile(r"\bparam\b(?:\s*\.\s*([A-Za-z_]\w*)\b(?!\s*\())?")  # no name caught: `param` is used as a whole
 _BINDS = re.compile(r"\.(?:all|exists|exists_one|existsOne|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 
 
@@ -49,7 +50,10 @@ class Scope:
 
 
 class Expression:
-    """A compiled expression. `names` are the root names it reads, sorted, without those a macro binds itself."""
+    """A compiled expression. `names` are the root names it reads, sorted, without those a macro binds itself.
+
+    `reads` and `parameters` are what a scope must hold for it, perhaps more but never less: root names, and the parameters by
+    name (None: all of them)."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -58,7 +62,10 @@ class Expression:
         except ValueError as error:
             raise ConditionInvalid(str(error)) from error
         bound = set(_BINDS.findall(without_strings(source)))
-        self.names = tuple(sorted(name for name in self._program.variables() if name not in bound))
+        self.reads = frozenset(self._program.variables())
+        self.names = tuple(sorted(name for name in self.reads if name not in bound))
+        used = _PARAMETER.findall(source)  # in its strings and comments too: a name too many only costs time
+        self.parameters = frozenset(used) if "" not in used else None
 
     def value(self, scope: Scope) -> Any:
         """The value, or Unknown. Raises nothing: hostile values make it unknown."""

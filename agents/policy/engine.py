@@ -8,6 +8,7 @@ customer's yes, and that yes is not there yet, needs confirmation.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from agents.domain.pack import Pack
 from agents.domain.words import ActionRecord, ActionStatus, Clause, Effect, Facts, Proposal, Ruling, Rung, Verdict
@@ -27,6 +28,10 @@ class Rule:
     when: Expression
     limits: Mapping[str, Expression]
 
+    @property
+    def expressions(self) -> tuple[Expression, ...]:
+        return (self.when, *self.limits.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -43,6 +48,7 @@ class PolicyEngine:
 
     def __init__(self, pack: Pack) -> None:
         self._parameters = dict(pack.parameters)
+        self._divisible = "param" in Scope({}, param=self._parameters).names  # else one bad value hides them all, everywhere
         self._terms: dict[tuple[str, str], Expression] = {}
         self._by_place: dict[tuple[str, str], list[Rule]] = {}
         for clause in pack.clauses:
@@ -67,7 +73,7 @@ class PolicyEngine:
         verdict = _verdict(proposal, agreed)
         if confirmed or verdict.ruling is not Ruling.ALLOW or not any(_reads_confirmed(f.rule) for f in agreed):
             return verdict
-        scope = self.scope(proposal, facts, confirmed=False)
+        scope = self._scope([f.rule for f in agreed if _reads_confirmed(f.rule)], proposal, facts, confirmed=False)
         today = [_finding(f.rule, scope, proposal, spent, now) if _reads_confirmed(f.rule) else f for f in agreed]
         if _verdict(proposal, today).ruling is Ruling.ALLOW:
             return verdict
@@ -85,12 +91,32 @@ class PolicyEngine:
         now: datetime,
     ) -> tuple[Finding, ...]:
         """What every clause that applies to this action in this scenario says, in the order of `rules`."""
-        scope = self.scope(proposal, facts, confirmed=confirmed)
-        return tuple(_finding(rule, scope, proposal, spent, now) for rule in self.rules(scenario, proposal.action))
+        rules = self.rules(scenario, proposal.action)
+        scope = self._scope(rules, proposal, facts, confirmed=confirmed)
+        return tuple(_finding(rule, scope, proposal, spent, now) for rule in rules)
 
     def scope(self, proposal: Proposal, facts: Facts, *, confirmed: bool) -> Scope:
         """The names this proposal's conditions see."""
         return Scope(facts, param=self._parameters, args=dict(proposal.args), confirmed=confirmed)
+
+    def _scope(self, rules: Sequence[Rule], proposal: Proposal, facts: Facts, *, confirmed: bool) -> Scope:
+        """`scope` with only what `rules` read: handing values to CEL takes longer than evaluating thirty conditions."""
+        expressions = [expression for rule in rules for expression in rule.expressions]
+        reads = frozenset[str]().union(*(expression.reads for expression in expressions))
+        more: dict[str, Any] = {"confirmed": confirmed}
+        if "args" in reads:
+            more["args"] = dict(proposal.args)
+        if "param" in reads:
+            more["param"] = self._parameters_of(expressions)
+        return Scope({name: fields for name, fields in facts.items() if name in reads}, **more)
+
+    def _parameters_of(self, expressions: Sequence[Expression]) -> Mapping[str, Any]:
+        names = set[str]()
+        for expression in expressions:
+            if expression.parameters is None or not self._divisible:
+                return self._parameters
+            names |= expression.parameters
+        return {name: self._parameters[name] for name in names if name in self._parameters}
 
     def rules(self, scenario: str, action: str) -> tuple[Rule, ...]:
         """The rules for an action in a scenario, each once: the named ones first, then those for every scenario or action."""
@@ -186,7 +212,7 @@ def _denies(finding: Finding) -> bool:
 
 
 def _reads_confirmed(rule: Rule) -> bool:
-    return any(_CONFIRMED in expression.names for expression in (rule.when, *rule.limits.values()))
+    return any(_CONFIRMED in expression.names for expression in rule.expressions)
 
 
 def _ids(findings: Iterable[Finding]) -> tuple[str, ...]:
