@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 
 from agents.domain.errors import EmptyOutput, InvalidOutput, ModelFailure, TruncatedOutput
 from agents.ports import Message, Model, ModelRequest, ModelResult, Structure

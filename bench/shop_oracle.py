@@ -85,7 +85,7 @@ class Order:
     @property
     def newest(self) -> Row | None:
         second = [parcel for parcel in self.parcels if parcel["kind"] != "first"]
-        return (second or list(self.parcels) or [None])[0]
+        return next(iter(second or self.parcels), None)
 
     @property
     def sent_again(self) -> bool:

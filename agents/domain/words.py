@@ -197,7 +197,8 @@ class Plan:
 class ToolSpec:
     """What the code knows of a tool. `requires` names slots ("order_id") or facts ("order") that must be there first;
     `provides` is the fact a read returns; `parameters` is the arguments' JSON Schema. An `idempotent` write called again under
-    its key does nothing and gives its first receipt; another is never called twice."""
+    its key does nothing and gives its first receipt; another is never called twice. `returns` is the JSON Schema of a read's
+    fact, empty when unknown."""
 
     name: str
     kind: Literal["read", "write"]
@@ -207,6 +208,7 @@ class ToolSpec:
     parameters: Mapping[str, Any]
     timeout_s: float = 5.0
     idempotent: bool = True
+    returns: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

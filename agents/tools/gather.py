@@ -1,9 +1,13 @@
 """The reading half of the tool agent: which facts a scenario needs, read in dependency order, in parallel where free."""
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+from jsonschema import Draft202012Validator
 
 from agents.domain.errors import BadInput, ToolFailure, ToolRefused
 from agents.domain.words import Facts, ToolSpec
@@ -41,12 +45,33 @@ async def gather(back_office: BackOffice, reads: Sequence[str], slots: Mapping[s
 async def _read(
     back_office: BackOffice, spec: ToolSpec, slots: Mapping[str, str], facts: Facts, call: ToolCall
 ) -> Mapping[str, Any] | str:
+    args = arguments(spec, slots, facts)
     try:
-        return await back_office.call(spec.name, arguments(spec, slots, facts), call)
+        answer = await back_office.call(spec.name, args, call)
     except ToolRefused:
         return REFUSED
     except (ToolFailure, BadInput) as error:
         return error.message
+    wrong = untrue(spec, args, answer)
+    return answer if wrong is None else f"{spec.name} {wrong}"
+
+
+def untrue(spec: ToolSpec, args: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:
+    """Why a read's answer cannot be believed: it is not of the tool's schema, or speaks of another thing than was asked for."""
+    if spec.returns:
+        wrong = next(_validator(json.dumps(spec.returns, sort_keys=True)).iter_errors(dict(answer)), None)
+        if wrong is not None:
+            return f"answered with no {spec.provides}: {wrong.json_path}"
+    for name, asked in args.items():
+        own = "id" if name == f"{spec.provides}_id" else name
+        if own in answer and answer[own] != asked:
+            return f"answered about another {name}"
+    return None
+
+
+@lru_cache(maxsize=512)
+def _validator(schema: str) -> Draft202012Validator:
+    return Draft202012Validator(json.loads(schema))
 
 
 def arguments(spec: ToolSpec, slots: Mapping[str, str], facts: Facts) -> dict[str, Any]:

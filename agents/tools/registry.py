@@ -6,6 +6,7 @@
 The first two parameters are the opened back office and the ToolCall; the others are the call's arguments.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,9 +85,23 @@ def _bind(
         fields[parameter.name] = (hints[parameter.name], default)
     arguments = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid", strict=True, frozen=True), **fields)
     spec = ToolSpec(
-        name, kind, inspect.getdoc(function) or "", requires, provides, arguments.model_json_schema(), timeout_s, idempotent
+        name,
+        kind,
+        inspect.getdoc(function) or "",
+        requires,
+        provides,
+        arguments.model_json_schema(),
+        timeout_s,
+        idempotent,
+        _fact_schema(hints.get("return")),
     )
     return BoundTool(spec, function, arguments, hints.get("return"))
+
+
+def _fact_schema(returned: Any) -> dict[str, Any]:
+    """The JSON Schema of a dataclass result; nothing for any other type, which says nothing about its fields."""
+    is_fact = dataclasses.is_dataclass(returned) and isinstance(returned, type)
+    return TypeAdapter(returned).json_schema() if is_fact else {}
 
 
 def _hints(function: Callable[..., Awaitable[Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import re
 from functools import lru_cache
 from typing import Any, Final
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 
 from agents.domain.errors import BadInput, EmptyOutput, InvalidOutput, TruncatedOutput
 from agents.ports import Structure
