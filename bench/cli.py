@@ -62,6 +62,29 @@ def eval_decoding(json: Json = False, quick: Quick = False, seed: Seed = 0, mode
     _finish(measure, as_json=json)
 
 
+@eval_app.command("adversarial")
+def eval_adversarial(
+    json: Json = False,
+    quick: Quick = False,
+    seed: Seed = 0,
+    turns: Annotated[int, typer.Option(min=1, help="Hostile turns through the whole desk.")] = 10_000,
+    proposals: Annotated[int, typer.Option(min=1, help="Proposals straight at the policy.")] = 100_000,
+) -> None:
+    """A hostile model, hostile customers and lying tools: is anything done that the rules forbid, is what is legal done?"""
+    import logging
+
+    from bench.adversarial import run
+    from bench.progress import counting
+
+    logging.getLogger("keepword").setLevel(logging.CRITICAL)  # what attackers break is counted, not told
+
+    async def measure() -> BenchResult:
+        with counting("adversarial", quiet=json) as progress:
+            return await run(turns=turns, proposals=proposals, seed=seed, quick=quick, progress=progress)
+
+    _finish(measure, as_json=json)
+
+
 @eval_app.command("caps")
 def eval_caps(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
     """1,000 claims of one weekly cap and races on one order, from four processes on PostgreSQL: is a cap ever exceeded?"""

@@ -78,3 +78,9 @@ def orders_of(shop: Path) -> dict[str, list[str]]:
         for customer, order in database.execute("SELECT customer_id, id FROM orders ORDER BY id"):
             found.setdefault(customer, []).append(order)
     return found
+
+
+def sellers_of(shop: Path) -> dict[str, str]:
+    """Customer -> seller account."""
+    with sqlite3.connect(shop) as database:
+        return dict(database.execute("SELECT customer_id, id FROM sellers").fetchall())

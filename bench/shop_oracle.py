@@ -236,6 +236,8 @@ def _missing_refund(args: Mapping[str, Any], customer: Row, world: World) -> str
     order, amount = _order(args, world), int(args["amount_cents"])
     if isinstance(order, str):
         return order
+    if args.get("send_back") is not False:
+        return "there is nothing to send back"
     if amount != order.left_cents:
         return "not everything that was paid"
     return _given_up(order, world, 10) or _refund_limits(amount, order, world)
@@ -285,9 +287,18 @@ def _coupon(args: Mapping[str, Any], customer: Row, world: World) -> str | None:
         return _delay_coupon(args, amount, world)
     if reason != "loyalty" or args.get("order_id") != "":
         return "no such reason"
+    if any(_late_without_coupon(row["id"], world) for row in placed):
+        return "a late order has its coupon to come first"
     if amount == 500:
         return None if delivered >= 5 else "fewer than 5 delivered orders"
     return None if 0 < amount <= 1_000 and delivered >= 20 else "no coupon of that value"
+
+
+def _late_without_coupon(order_id: str, world: World) -> bool:
+    order = _order({"order_id": order_id}, world)
+    if isinstance(order, str) or order.newest is None or order.newest["status"] != "in_transit":
+        return False
+    return _late_days(order, world) >= 3 and not world.rows("SELECT 1 FROM coupons WHERE order_id = ?", order_id)
 
 
 def _delay_coupon(args: Mapping[str, Any], amount: int, world: World) -> str | None:

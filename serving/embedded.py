@@ -19,7 +19,7 @@ from agents.decision import Decider
 from agents.domain.events import ActionTaken, SessionStarted, StoredEvent, TurnDone, TurnFailed
 from agents.domain.pack import Pack
 from agents.domain.session import SessionState, fold
-from agents.domain.words import ActionRecord, Facts, Locale, Offer, Proposal, Verdict
+from agents.domain.words import ActionRecord, Facts, Locale, Offer, Proposal, Ruling, Verdict
 from agents.ledger.ledger import Ledger
 from agents.packs.loader import load_pack, tools_module
 from agents.planning.planner import Planner
@@ -29,8 +29,10 @@ from agents.recovery import Recovery
 from agents.reply.drafter import ReplyAgent, ReplyStyle
 from agents.tape import TapedClock, TapedModel, TapedOffice, TapedRetriever, TapedStore
 from agents.tools.backoffice import PackBackOffice
+from agents.tools.gather import ill_formed
 from agents.turn import TurnLimits, TurnLoop
 from serving.clock import SystemClock
+from serving.engine.steady import SteadyModel
 from serving.http.tokens import kept_secret
 from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore
@@ -61,6 +63,7 @@ def put_together(
 ) -> Rooms:
     """The rooms of a desk over what it stands on. The only place that knows which needs which. `taped`: turns keep what they
     were told, so that they can be replayed. `pause` is how the ledger waits some seconds."""
+    model = SteadyModel(model)
     if taped:
         store, back_office, clock = TapedStore(store), TapedOffice(back_office), TapedClock(clock)
         model, retriever = TapedModel(model), TapedRetriever(retriever)
@@ -171,7 +174,11 @@ class EmbeddedDesk:
         confirmed: bool = False,
         spent: Sequence[ActionRecord] = (),
     ) -> Verdict:
-        """What the policy says of a proposed action now: pure, nothing is read or written."""
+        """What the policy says of a proposed action now: pure, nothing is read or written. Arguments that the tool's schema
+        does not take, and actions that are no write of the back office, are denied as mistaken."""
+        spec = next((spec for spec in self.back_office.specs() if (spec.name, spec.kind) == (proposal.action, "write")), None)
+        if mistaken := ("action",) if spec is None else ill_formed(spec, proposal.args):
+            return Verdict(proposal, Ruling.DENY, (), mistaken=mistaken)
         return self.rooms.policy.judge(
             proposal, scenario=scenario, facts=facts, confirmed=confirmed, spent=spent, now=self.clock.now()
         )

@@ -99,12 +99,14 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The policy's answer for one proposal. `clause_ids` decided it; `missing` names the facts it lacks."""
+    """The policy's answer for one proposal. `clause_ids` decided it; `missing` names the facts it lacks; `mistaken` the
+    arguments that name another thing than the facts speak of."""
 
     proposal: Proposal
     ruling: Ruling
     clause_ids: tuple[str, ...]
     missing: tuple[str, ...] = ()
+    mistaken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

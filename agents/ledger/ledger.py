@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from agents.domain.errors import BadInput, NotAllowed, NotFound, ToolFailed, ToolFailure, ToolRefused, ToolUnknown
+from agents.domain.errors import BadInput, NotAllowed, NotFound, ToolFailed, ToolRefused
 from agents.domain.words import ActionRecord, ActionStatus, Offer
 from agents.ports import BackOffice, Clock, Permits, Store, ToolCall
 
@@ -98,7 +98,7 @@ class Ledger:
                 found = await self._look(record)
                 if found == {} and status is ActionStatus.REFUSED:
                     return await self._settle(record, status, {"reason": error.message})
-            except ToolUnknown:
+            except Exception:  # ToolUnknown, or what a back office must not raise: nobody can tell
                 doubtful, found = True, await self._look(record)
             else:
                 return await self._settle(record, ActionStatus.DONE, receipt)
@@ -117,7 +117,7 @@ class Ledger:
                 await self._pause(pause_s)
             try:
                 receipt = await self._back_office.outcome(record.proposal, self._call(record))
-            except ToolFailure:
+            except Exception:  # a back office that does not answer, in whatever way
                 found = None
                 continue
             if receipt is not None:

@@ -121,11 +121,18 @@ class Planner:
         return [self._pack.slots[name] for name in self._pack.scenarios[scenario].slots]
 
     def _slots(self, state: SessionState, scenario: str, text: str) -> tuple[dict[str, str], tuple[str, ...]]:
-        """Values from this message, else from earlier ones; a slot named twice with different values is asked for."""
+        """Values from this message, else those of the open offer it may answer, else from earlier ones; a slot named twice with
+        different values is asked for."""
         now = extract(text, self._slots_of(scenario))
         filled = {name: values[0] for name, values in now.items() if len(values) == 1}
+        offer = state.open_offer
+        answered = offer.proposal.args if offer is not None and offer.scenario == scenario else {}
         for name in self._pack.scenarios[scenario].slots:
-            if name not in now and name in state.slots:
+            if name in now:
+                continue
+            if answered.get(name):
+                filled[name] = str(answered[name])
+            elif name in state.slots:
                 filled[name] = state.slots[name]
         missing = tuple(name for name in self._pack.scenarios[scenario].slots if name not in filled)
         return filled, missing

@@ -1,8 +1,8 @@
 """The policy engine: one verdict for one proposed action over facts. Default deny; forbid beats permit.
 
-Order of the answer: a forbid that holds, a cap that would be broken or a requirement that is false deny; else a fact that is
-missing asks for it, where it could still end in a yes; else no permit denies; else allow. What is allowed only with the
-customer's yes, and that yes is not there yet, needs confirmation.
+Order of the answer: an argument about another thing than was read, a forbid that holds, a cap that would be broken or a
+requirement that is false deny; else a fact that is missing asks for it, where it could still end in a yes; else no permit
+denies; else allow. What is allowed only with the customer's yes, and that yes is not there yet, needs confirmation.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -69,6 +69,8 @@ class PolicyEngine:
         now: datetime,
     ) -> Verdict:
         """The verdict for `proposal`. `spent` are the customer's ledger lines. Never raises on hostile arguments."""
+        if mistaken := strangers(proposal, facts):
+            return Verdict(proposal, Ruling.DENY, (), mistaken=mistaken)
         agreed = self.findings(proposal, scenario=scenario, facts=facts, confirmed=True, spent=spent, now=now)
         verdict = _verdict(proposal, agreed)
         if confirmed or verdict.ruling is not Ruling.ALLOW or not any(_reads_confirmed(f.rule) for f in agreed):
@@ -140,6 +142,18 @@ class PolicyEngine:
         if key not in self._terms:
             self._terms[key] = Expression(source)
         return self._terms[key]
+
+
+def strangers(proposal: Proposal, facts: Facts) -> tuple[str, ...]:
+    """The arguments that name another thing than was read: what holds for one order allows nothing on another, whatever the
+    clauses forget to compare. An argument `order_id` is held against the field `id` of the fact `order`."""
+    return tuple(
+        name
+        for name, value in proposal.args.items()
+        if (about := facts.get(name.removesuffix("_id"))) is not None
+        and name.endswith("_id")
+        and about.get("id", value) != value
+    )
 
 
 def _verdict(proposal: Proposal, findings: Sequence[Finding]) -> Verdict:

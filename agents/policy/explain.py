@@ -45,6 +45,8 @@ class Explanation:
         """What would have to be different for a yes. A permit's change is one way among those of the other permits."""
         if self.verdict.ruling is Ruling.ALLOW:
             return ()
+        if self.verdict.mistaken:
+            return tuple(f"{name}: must name what the facts were read of" for name in self.verdict.mistaken)
         if not any(line.effect is Effect.PERMIT for line in self.lines):
             return ("no clause permits this action here: a permit would have to be written",)
         return tuple(f"{line.clause_id}: {line.change}" for line in self.lines if line.change)

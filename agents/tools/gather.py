@@ -52,6 +52,8 @@ async def _read(
         return REFUSED
     except (ToolFailure, BadInput) as error:
         return error.message
+    except Exception as error:  # what a back office must not raise
+        return f"{spec.name} broke: {type(error).__name__}"
     wrong = untrue(spec, args, answer)
     return answer if wrong is None else f"{spec.name} {wrong}"
 
@@ -67,6 +69,18 @@ def untrue(spec: ToolSpec, args: Mapping[str, Any], answer: Mapping[str, Any]) -
         if own in answer and answer[own] != asked:
             return f"answered about another {name}"
     return None
+
+
+def ill_formed(spec: ToolSpec, args: Mapping[str, Any]) -> tuple[str, ...]:
+    """The arguments that the tool's schema does not take: unknown, missing, or of another type."""
+    known = spec.parameters.get("properties", {})
+    missing = [name for name in spec.parameters.get("required", ()) if name not in args]
+    wrong = [
+        error.absolute_path[0]
+        for error in _validator(json.dumps(spec.parameters, sort_keys=True)).iter_errors(dict(args))
+        if error.absolute_path
+    ]
+    return tuple(dict.fromkeys([*missing, *(name for name in args if name not in known), *map(str, wrong)]))
 
 
 @lru_cache(maxsize=512)

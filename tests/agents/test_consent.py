@@ -5,9 +5,11 @@ import pytest
 from agents.planning.consent import plain_yes, qualified
 
 YES = """yes|Yes please!|OK|okay, do it|sure, go ahead|YES!!!|that's fine, thank you|I accept the offer
-deal|好的|可以|行吧|同意，谢谢|没问题|好的，麻烦您了|嗯嗯|可以的，就这样吧|OK👌|ｙｅｓ"""
+deal|好的|可以|行吧|同意，谢谢|没问题|好的，麻烦您了|嗯嗯|可以的，就这样吧|我同意|您办吧
+yes I do|I'm fine with that|OK👌|ｙｅｓ"""
 NOT_PLAIN = """yes but more|no|not ok|yes if you add a coupon|ok?|is that all you can do|yes, make it 10 EUR|okra
-yesterday it came|不可以|可以吗|好的，但是再多一点|行不行|可以退款吗|对不起|好不好|我要退款|please|thank you|谢谢|yes 5|да|"""
+yesterday it came|不可以|可以吗|好的，但是再多一点|行不行|可以退款吗|对不起|好不好|我要退款|please|thank you|谢谢|yes 5|да|
+你好|您好|对了|就是|是我|I'm good, thanks|I'm fine|you sure|oh great"""
 
 
 @pytest.mark.parametrize("text", YES.replace("\n", "|").split("|"))

@@ -24,11 +24,12 @@ from tests.fakes import SetClock
 
 BROKEN, NO, YES, MAYBE = "my mugs came broken, KW-1042", "no, more", "yes please", "hm ok maybe"
 OTHERS, PERSON, HELLO, NO_ID = "KW-1077 is broken", "a human please", "hello", "my mugs came broken"
-CANCEL = "cancel KW-1042"
+CANCEL, OTHERS_YES = "cancel KW-1042", "yes, for KW-1077, not for mine"
 TABLE = {
     BROKEN: ("damaged_item", Act.ASKS),
     NO_ID: ("damaged_item", Act.ASKS),
     OTHERS: ("damaged_item", Act.ASKS),
+    OTHERS_YES: ("damaged_item", Act.ACCEPTS),
     NO: ("damaged_item", Act.REJECTS),
     YES: ("damaged_item", Act.ACCEPTS),
     MAYBE: ("damaged_item", Act.ACCEPTS),
@@ -132,6 +133,13 @@ async def test_a_no_climbs_the_ladder_and_only_the_accepted_rung_happens(open_vi
     assert visit.rows(REFUNDS) == [(747,)]
 
 
+async def test_a_yes_means_the_offer_shown_whatever_else_was_mentioned_meanwhile(open_visit: Open) -> None:
+    visit = await open_visit()
+    for text in (BROKEN, OTHERS_YES, YES):
+        await visit.say(text)
+    assert visit.rows(REFUNDS) == [(373,)]
+
+
 async def test_a_second_yes_after_the_deed_does_nothing_more(open_visit: Open) -> None:
     visit = await open_visit()
     for text in (BROKEN, YES, YES, YES):
@@ -226,11 +234,22 @@ async def test_a_turn_whose_process_died_is_closed_when_its_lease_has_run_out(op
     assert [event.error for event in failed] == ["interrupted"]
 
 
-async def test_a_turn_that_breaks_ends_in_a_handoff_and_the_session_goes_on(open_visit: Open) -> None:
+async def test_a_model_that_raises_what_no_contract_names_costs_only_the_kind_words(open_visit: Open) -> None:
     def broken(request: ModelRequest) -> str:
         raise RuntimeError("a fault nobody foresaw")
 
     visit = await open_visit(broken)
+    assert "3.73 EUR" in await visit.say(BROKEN)
+
+
+async def test_a_turn_that_breaks_ends_in_a_handoff_and_the_session_goes_on(
+    open_visit: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a fault nobody foresaw")
+
+    visit = await open_visit()
+    monkeypatch.setattr(TableRetriever, "retrieve", broken)
     assert "person" in await visit.say(BROKEN)
     state = await visit.state()
     assert state.open_turn_id is None

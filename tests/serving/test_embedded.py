@@ -62,6 +62,31 @@ async def test_foreign_tools_are_judged_by_the_packs_rules(tmp_path: Path) -> No
         assert verdict.ruling is Ruling.DENY
 
 
+@pytest.mark.parametrize(
+    ("proposal", "mistaken"),
+    [
+        (Proposal("refund_full", {"order_id": "KW-1042", "amount_cents": 100}), ("send_back",)),
+        (Proposal("refund_full", {"order_id": "KW-1042", "amount_cents": "1", "send_back": True}), ("amount_cents",)),
+        (
+            Proposal("refund_full", {"order_id": "KW-1", "amount_cents": 1, "send_back": True, "confirmed": True}),
+            ("confirmed",),
+        ),
+        (Proposal("refund_full", {"order_id": "KW-1045", "amount_cents": 100, "send_back": True}), ("order_id",)),
+        (Proposal("delete_everything", {}), ("action",)),
+        (Proposal("get_order", {"order_id": "KW-1042"}), ("action",)),
+    ],
+)
+async def test_arguments_no_tool_takes_and_strangers_are_denied_by_name(
+    tmp_path: Path, proposal: Proposal, mistaken: tuple[str, ...]
+) -> None:
+    async with EmbeddedDesk.open(
+        "shop", model=silent(), data_dir=tmp_path, retriever=TableRetriever(load_pack("shop"), {}), clock=SetClock()
+    ) as desk:
+        facts = {"order": {"id": "KW-1042", "customer_id": "C-001"}, "customer": {"id": "C-001"}}
+        verdict = desk.judge(proposal, scenario="damaged_item", facts=facts, confirmed=True)
+        assert (verdict.ruling, verdict.mistaken) == (Ruling.DENY, mistaken)
+
+
 async def test_a_broken_pack_does_not_open(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no pack at"):
         async with EmbeddedDesk.open("nowhere", model=silent(), data_dir=tmp_path):

@@ -41,13 +41,15 @@ async def customer(db: Connection, call: ToolCall) -> Customer:
         raise ToolRefused("no such customer")
     orders = list(
         await db.execute_fetchall(
-            "SELECT o.id, o.status, o.expected_on, c.code AS coupon FROM orders o LEFT JOIN coupons c ON c.order_id = o.id"
+            "SELECT o.id, o.status, p.status AS parcel, p.expected_on, c.code AS coupon FROM orders o"
+            " LEFT JOIN coupons c ON c.order_id = o.id LEFT JOIN parcels p ON p.id ="
+            " (SELECT id FROM parcels WHERE order_id = o.id ORDER BY kind <> 'first' DESC LIMIT 1)"
             " WHERE o.customer_id = ? ORDER BY o.ordered_at DESC, o.id",
             (call.customer_id,),
         )
     )
     today = day_of(call.now).isoformat()
-    late = [order for order in orders if order["status"] == "shipped" and order["expected_on"] < today]
+    late = [order for order in orders if order["parcel"] == "in_transit" and order["expected_on"] < today]
     late.sort(key=lambda order: (order["coupon"] is not None, order["expected_on"], order["id"]))
     still_open = [order["id"] for order in orders if order["status"] not in ("delivered", "cancelled")]
     return Customer(
