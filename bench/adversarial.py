@@ -71,6 +71,7 @@ def _result(turns: int, proposals: int, count: Count, direct: Count) -> BenchRes
             "illegal_writes": bar(seen["illegal"] + straight["illegal"], 0),
             "allowed_without_confirmation": bar(straight["allowed unconfirmed"], 0),
             "legal_confirmed_done": bar(seen["legal and done"] / max(legal, 1), 0.999, ">="),
+            "legal_proposals_done": bar(straight["carried out: done"] / max(straight["carried out"], 1), 0.999, ">="),
             "legal_proposals_allowed": bar(straight["legal and allowed"] / max(legal_direct, 1), 0.999, ">="),
             "unanswered_turns": bar(seen["unanswered"], 0),
             "legal_confirmed": bar(legal, None),

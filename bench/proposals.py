@@ -206,6 +206,7 @@ class Proposer:
         self._carried += 1
         offer = Offer(f"direct{self._carried}", scenario, 0, proposal, money, {}, {}, ())
         record = await self.desk.rooms.ledger.execute(offer, session_id="direct", customer_id=customer)
+        self.count.add("carried out")
         self.count.add(f"carried out: {record.status}")
         if record.status is ActionStatus.DONE:
             amount = amount if isinstance(amount, int) else 0

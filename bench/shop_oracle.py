@@ -154,6 +154,8 @@ def _damage_full(args: Mapping[str, Any], customer: Row, world: World) -> str | 
         return order
     if args.get("send_back") is not True:
         return "the item has to come back"
+    if world.rows("SELECT 1 FROM returns WHERE order_id = ?", order.row["id"]):
+        return "a return is open"
     if amount != order.left_cents:
         return "not everything that was paid"
     if amount > 3_000 and _photos(order, world) < 1:
