@@ -18,6 +18,7 @@ def build_app() -> typer.Typer:
     from serving.chat import chat
     from serving.index_cli import app as index_app
     from serving.models.cli import app as models_app
+    from serving.pack_cli import app as pack_app
     from serving.policy_cli import app as policy_app
 
     app = typer.Typer(
@@ -31,6 +32,7 @@ def build_app() -> typer.Typer:
     app.add_typer(models_app, name="models", help="Model files: list, pull, verify.")
     app.add_typer(index_app, name="index", help="The retrieval index: build, search.")
     app.add_typer(audit_app, name="audit", help="The log: verify, show, replay, erase.")
+    app.add_typer(pack_app, name="pack", help="Packs: begin one, check one.")
     app.add_typer(policy_app, name="policy", help="A pack's policy: check, explain, diff.")
     for point in sorted(entry_points(group=COMMANDS_GROUP), key=lambda point: point.name):
         app.add_typer(point.load(), name=point.name)
