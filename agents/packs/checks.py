@@ -9,8 +9,10 @@ from typing import Any
 from agents.domain.pack import Pack
 from agents.domain.render import PLACEHOLDER, placeholders
 from agents.domain.words import Clause, Texts
+from agents.packs.cel_types import BOOL, INT, Schema, TypeCheck, type_of
 from agents.packs.reach import unreachable
 from agents.packs.reading import Mistakes, TomlFile
+from agents.packs.soundness import unsound
 from agents.policy.conditions import GIVEN, ConditionInvalid, Expression, without_strings
 from agents.tools.registry import BoundTool
 
@@ -29,6 +31,11 @@ def fact_fields(tools: Iterable[BoundTool]) -> dict[str, frozenset[str]]:
     return {bound.spec.provides: _fields(bound) for bound in tools if bound.spec.provides is not None}
 
 
+def fact_schemas(tools: Iterable[BoundTool]) -> dict[str, Mapping[str, Schema]]:
+    """Fact name -> field -> its JSON Schema, from the read tools' return types."""
+    return {bound.spec.provides: bound.spec.returns.get("properties", {}) for bound in tools if bound.spec.provides is not None}
+
+
 def _fields(bound: BoundTool) -> frozenset[str]:
     fields = dataclasses.fields(bound.returns) if dataclasses.is_dataclass(bound.returns) else ()
     return frozenset(field.name for field in fields)
@@ -42,8 +49,10 @@ class CrossCheck:
         self._tools = {bound.spec.name: bound for bound in tools}
         self._facts = fact_fields(self._tools.values())
         self._writes = {name for name, bound in self._tools.items() if bound.spec.kind == "write"}
+        self._types = TypeCheck(fact_schemas(self._tools.values()), pack.parameters)
 
-    def run(self) -> None:
+    def run(self, *, thorough: bool = False) -> None:
+        """`thorough` also looks for contradictions among clauses, which takes seconds in a large pack."""
         self._read_tools()
         self._clauses()
         self._scenarios()
@@ -51,6 +60,15 @@ class CrossCheck:
         self._texts()
         if not any(mistake.file.startswith("policy/") for mistake in self._mistakes.found):  # else a clause may be missing
             self._reach()
+            if thorough:
+                self._soundness()
+
+    def _soundness(self) -> None:
+        specs = {name: bound.spec for name, bound in self._tools.items()}
+        for found in unsound(self._pack, specs, fact_schemas(self._tools.values())):
+            place = ("tools.py", f"async def {found.tool}") if found.clause is None else (found.clause.file, found.key)
+            path = self._pack.path / place[0]
+            self._mistakes.add(path, _line(path, place[1]), found.message, found.hint)
 
     def _reach(self) -> None:
         specs = {name: bound.spec for name, bound in self._tools.items()}
@@ -88,7 +106,10 @@ class CrossCheck:
                 if action != ANY and action not in self._writes:
                     self._mistakes.add(path, _line(path, "action:"), f"no write tool named {action!r}")
             for key, source in (("when:", clause.when), *(("limits:", source) for source in clause.limits.values())):
-                for problem in (*self._condition(source, GIVEN), *self._arguments(clause, source)):
+                problems = [*self._condition(source, GIVEN), *self._arguments(clause, source)]
+                if not problems and (mistyped := self._mistyped(clause, source, BOOL if key == "when:" else INT)):
+                    problems = [f"types do not fit: {mistyped}"]
+                for problem in problems:
                     self._mistakes.add(path, _line(path, key), problem)
 
     def _scenarios(self) -> None:
@@ -123,8 +144,12 @@ class CrossCheck:
                 for name in sorted(wanted ^ set(rung.args)):
                     word = "lacks" if name in wanted else "has an unknown"
                     file.mistake(f"{rung.action!r} {word} argument {name!r}", place)
-                for source in rung.args.values():
-                    for problem in self._condition(source, frozenset({"param"})):
+                for name, source in rung.args.items():
+                    problems = self._condition(source, frozenset({"param"}))
+                    wanted_type = type_of(self._parameters(rung.action).get(name, {}))
+                    if not problems and (mistyped := self._types.wrong(source, wanted=wanted_type)):
+                        problems = [f"argument {name!r}: types do not fit: {mistyped}"]
+                    for problem in problems:
                         file.mistake(f"{rung.action!r}: {problem}", place)
                 said = frozenset(f"args.{name}" for name in rung.args) | ({"amount"} if "amount_cents" in rung.args else set())
                 receipt = frozenset(f"receipt.{name}" for name in _fields(self._tools[rung.action]))
@@ -161,6 +186,14 @@ class CrossCheck:
         asked = read - set(_HAS_ARG.findall(source))
         lacking = sorted((name, action) for name in asked for action in actions if name not in self._parameters(action))
         return [f"action {action!r} has no argument {name!r}: ask has(args.{name}) first" for name, action in lacking]
+
+    def _mistyped(self, clause: Clause, source: str, wanted: Any) -> str | None:
+        """Why the types of a condition do not fit; an argument that actions type differently may be anything."""
+        args: dict[str, Schema] = {}
+        for action in self._writes if ANY in clause.actions else self._writes & set(clause.actions):
+            for name, schema in self._parameters(action).items():
+                args[name] = schema if args.get(name, schema) == schema else {}
+        return self._types.wrong(source, wanted=wanted, args=args)
 
     def _parameters(self, action: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self._tools[action].spec.parameters.get("properties", {})

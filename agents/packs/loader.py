@@ -26,11 +26,12 @@ KEYS = frozenset({"name", "locales", "currency", "timezone", "parameters", "hand
 SHAPING = ("*.toml", "*.py", "policy/*.md", "exemplars/*.toml")
 
 
-def load_pack(name_or_path: str | Path, *, parameters: Mapping[str, Any] | None = None) -> Pack:
-    """The pack, with `parameters` overriding its own. Raises NotFound, PackInvalid."""
+def load_pack(name_or_path: str | Path, *, parameters: Mapping[str, Any] | None = None, thorough: bool = False) -> Pack:
+    """The pack, with `parameters` overriding its own; `thorough` looks for contradictions among its clauses, too. Raises
+    NotFound, PackInvalid."""
     root = find_pack(name_or_path)
     mistakes = Mistakes(root)
-    pack = _read(root, dict(parameters or {}), mistakes)
+    pack = _read(root, dict(parameters or {}), mistakes, thorough=thorough)
     if mistakes.found:
         raise PackInvalid(tuple(mistakes.found))
     return pack
@@ -85,7 +86,7 @@ def digest_of(root: Path, parameters: Mapping[str, Any]) -> str:
     return total.hexdigest()
 
 
-def _read(root: Path, parameters: dict[str, Any], mistakes: Mistakes) -> Pack:
+def _read(root: Path, parameters: dict[str, Any], mistakes: Mistakes, *, thorough: bool) -> Pack:
     files = {key: TomlFile(root / f"{key}.toml", mistakes) for key in ("pack", "scenarios", "ladders")}
     main = files["pack"]
     main.known(main.data, KEYS, "pack.toml")
@@ -133,7 +134,7 @@ def _read(root: Path, parameters: dict[str, Any], mistakes: Mistakes) -> Pack:
     )
     tools = _tools(root, mistakes)
     if tools is not None and not any(file.broken for file in files.values()):  # else every name would look unknown
-        CrossCheck(pack, tools, mistakes, files).run()
+        CrossCheck(pack, tools, mistakes, files).run(thorough=thorough)
     return pack
 
 

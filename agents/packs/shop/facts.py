@@ -5,6 +5,11 @@ name that is not there is "". `*_en` and `*_zh` are ready phrases for the custom
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+TraceResult = Literal["none", "open", "lost", "found"]
+Licence = Literal["none", "expired", "valid"]
+ParcelStatus = Literal["not_shipped", "announced", "in_transit", "delivered", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +18,7 @@ class Customer:
 
     id: str
     name: str
-    tier: str
+    tier: Literal["standard", "plus"]
     verified: bool
     member_days: int
     delivered_orders: int
@@ -34,8 +39,6 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """`status`: unpaid, paid, packed, shipped, delivered or cancelled."""
-
     id: str
     customer_id: str
     seller_id: str
@@ -44,7 +47,7 @@ class Order:
     category: str
     item_cents: int
     total_cents: int
-    status: str
+    status: Literal["unpaid", "paid", "packed", "shipped", "delivered", "cancelled"]
     in_stock: bool
     ordered_on: str
     ordered_days_ago: int
@@ -58,18 +61,17 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """The order's newest parcel. `status`: not_shipped, announced, in_transit, delivered or lost; `trace`: none, open, lost
-    or found. `late_days` is 0 unless it is overdue and not delivered."""
+    """The order's newest parcel. `late_days` is 0 unless it is overdue and not delivered."""
 
     order_id: str
     carrier: str
     tracking: str
-    status: str
+    status: ParcelStatus
     expected_on: str
     late_days: int
     silent_days: int
     delivered_days_ago: int
-    trace: str
+    trace: TraceResult
     trace_days_ago: int
     where_en: str
     where_zh: str
@@ -121,15 +123,15 @@ class Coupons:
 
 @dataclass(frozen=True, slots=True)
 class Seller:
-    """One seller account. `state`: draft, in_review, approved, rejected or suspended; `licence`: none, expired or valid."""
+    """One seller account."""
 
     id: str
     name: str
-    legal_form: str
+    legal_form: Literal["company", "sole_trader", "private"]
     category: str
-    state: str
+    state: Literal["draft", "in_review", "approved", "rejected", "suspended"]
     identity_verified: bool
-    licence: str
+    licence: Licence
     deposit_due_cents: int
     deposit_paid_cents: int
     deposit_open_cents: int

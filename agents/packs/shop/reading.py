@@ -7,7 +7,20 @@ from aiosqlite import Connection, Row
 from agents.domain.errors import ToolRefused
 from agents.packs.shop import phrases
 from agents.packs.shop.calendar_days import NEVER, day_of, days_ago, in_days, on_day, stamp
-from agents.packs.shop.facts import Coupons, Customer, Damage, Order, Orders, Parcel, Payment, Refunds, Seller
+from agents.packs.shop.facts import (
+    Coupons,
+    Customer,
+    Damage,
+    Licence,
+    Order,
+    Orders,
+    Parcel,
+    ParcelStatus,
+    Payment,
+    Refunds,
+    Seller,
+    TraceResult,
+)
 from agents.ports import ToolCall
 
 LATEST_ORDERS = 10
@@ -110,10 +123,10 @@ async def parcel(db: Connection, call: ToolCall, order_id: str) -> Parcel:
     placed = await own_order(db, call, order_id)
     sent = await one(db, "SELECT * FROM parcels WHERE order_id = ? ORDER BY kind <> 'first' DESC LIMIT 1", order_id)
     trace = await one(db, "SELECT * FROM traces WHERE order_id = ?", order_id)
-    status = sent["status"] if sent else "not_shipped"
+    status: ParcelStatus = sent["status"] if sent else "not_shipped"
     expected_on = sent["expected_on"] if sent else placed["expected_on"]
     late_days = _overdue(expected_on, call) if status in ("in_transit", "lost") else 0
-    result = trace["result"] if trace else "none"
+    result: TraceResult = trace["result"] if trace else "none"
     where_en, where_zh = phrases.parcel_state(
         status="cancelled" if placed["status"] == "cancelled" else status,
         carrier=sent["carrier"] if sent else "",
@@ -210,7 +223,7 @@ async def seller(db: Connection, call: ToolCall, seller_id: str) -> Seller:
     )
 
 
-def licence_state(valid_until: str | None, call: ToolCall) -> str:
+def licence_state(valid_until: str | None, call: ToolCall) -> Licence:
     if valid_until is None:
         return "none"
     return "valid" if valid_until >= in_days(call.now, 0) else "expired"
