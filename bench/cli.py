@@ -137,6 +137,19 @@ def eval_packs(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None
     _finish(measure, as_json=json)
 
 
+@bench_app.command("policy")
+def bench_policy(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
+    """A verdict over 300 and 10,000 clauses: time, memory, growth; the same rules in Rego and Cedar."""
+    from bench.policy import run
+    from bench.progress import counting
+
+    async def measure() -> BenchResult:
+        with counting("policy", quiet=json) as progress:
+            return await asyncio.to_thread(run, seed=seed, quick=quick, progress=progress)
+
+    _finish(measure, as_json=json)
+
+
 @bench_app.command("turn")
 def bench_turn(json: Json = False, quick: Quick = False, seed: Seed = 0, model: ModelName = None) -> None:
     """Whole turns over HTTP, one customer at a time: LLM calls, time to the first verified sentence, turn time."""

@@ -51,6 +51,12 @@ def machine() -> str:
     return f"{os.cpu_count()} x {name}, {kib / 2**20:.0f} GiB, no GPU, Python {platform.python_version()}"
 
 
+def resident_mib() -> float:
+    """Memory this process holds now, MiB (Linux)."""
+    row = next(row for row in _lines(Path("/proc/self/status")) if row.startswith("VmRSS"))
+    return int(row.split()[1]) / 1024
+
+
 def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
