@@ -120,7 +120,8 @@ class Decider:
             decision.points += [points.text("unsure"), *points.offer(offer)]
             return
         now = self._clock.now()
-        verdict = self._policy.judge(offer.proposal, scenario=offer.scenario, facts=facts, confirmed=True, spent=spent, now=now)
+        policy = self._policy.at(state.market, state.tenant)
+        verdict = policy.judge(offer.proposal, scenario=offer.scenario, facts=facts, confirmed=True, spent=spent, now=now)
         decision.clause_ids = verdict.clause_ids
         if verdict.ruling is not Ruling.ALLOW:
             decision.events += [Judged(turn_id, (verdict,), (), 0.0), OfferClosed(turn_id, offer.id, "replaced")]
@@ -134,12 +135,12 @@ class Decider:
     async def _execute(
         self, decision: Decision, turn_id: str, state: SessionState, offer: Offer, facts: Facts, spent: Spent, points: Points
     ) -> None:
-        began = self._clock.monotonic()
+        began, policy = self._clock.monotonic(), self._policy.at(state.market, state.tenant)
 
         def permits(now_spent: Spent) -> bool:  # once more, beside what other sessions intend by now
             if disturbed(offer.proposal, spent, now_spent, self._pack.slots):
                 return False
-            verdict = self._policy.judge(
+            verdict = policy.judge(
                 offer.proposal, scenario=offer.scenario, facts=facts, confirmed=True, spent=now_spent, now=self._clock.now()
             )
             return verdict.ruling is Ruling.ALLOW
@@ -157,7 +158,8 @@ class Decider:
 
     def _table(self, decision: Decision, turn_id: str, state: SessionState, scenario: str, facts: Facts, spent: Spent) -> Table:
         now, began = self._clock.now(), self._clock.monotonic()
-        table = lay_table(self._pack, self._policy, state, scenario, facts, spent, now)
+        policy = self._policy.at(state.market, state.tenant)
+        table = lay_table(self._pack, policy, state, scenario, facts, spent, now)
         elapsed = round(self._clock.monotonic() - began, 4)
         if table.verdicts:
             decision.events.append(Judged(turn_id, table.verdicts, tuple(offer.id for offer in table.offers), elapsed))

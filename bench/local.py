@@ -28,7 +28,7 @@ async def open_local(
 
     given = {"model": model, "pack": pack}
     settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
-    loaded = load_pack(settings.pack)
+    loaded = load_pack(settings.pack, overrides=settings.overrides)
     retriever = open_retriever(settings, loaded)
     engine = VllmModel(engine_config(settings, loaded, further=further, quiet=True))
     try:

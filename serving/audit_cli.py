@@ -86,7 +86,7 @@ def replay(
 ) -> None:
     """Play recorded turns again and compare every event, byte by byte. Exit status 1 when one differs."""
     settings = Settings.load(**({"pack": pack} if pack else {}))
-    loaded = load_pack(settings.pack)
+    loaded = load_pack(settings.pack, overrides=settings.overrides)
     specs = [bound.spec for bound in collect(tools_module(loaded.path))]
     style = ReplyStyle(settings.reply_sentences, settings.reply_tokens)
 

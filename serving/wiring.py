@@ -65,7 +65,7 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
     """Open store, back office and index, settle what a crash left, and put the agents together. `engine_ready` raises a
     KeepwordError while the engine cannot serve."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    pack = load_pack(settings.pack)
+    pack = load_pack(settings.pack, overrides=settings.overrides)
     secret = settings.secret or kept_secret(settings.data_dir / "secret")
     sql = await SqlStore.open(settings.store_url, clock, Signer(secret))
     store = NotifyingStore(sql)

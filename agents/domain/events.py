@@ -18,6 +18,8 @@ class SessionStarted:
     customer_id: str
     locale: Locale
     context: Mapping[str, Any] = field(default_factory=dict)
+    market: str = ""
+    tenant: str = ""
     type: Literal["session.started"] = "session.started"
 
 

@@ -37,6 +37,8 @@ class SessionState:
     pack: str = ""
     customer_id: str = ""
     locale: Locale = "en"
+    market: str = ""
+    tenant: str = ""
     lines: tuple[Line, ...] = ()
     scenario: str | None = None
     slots: Mapping[str, str] = field(default_factory=dict)
@@ -59,6 +61,8 @@ def apply(state: SessionState, event: Event) -> SessionState:
                 pack=event.pack,
                 customer_id=event.customer_id,
                 locale=event.locale,
+                market=event.market,
+                tenant=event.tenant,
             )
         case TurnStarted():
             lines = (*state.lines, Line("customer", event.text))

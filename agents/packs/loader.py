@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,16 +22,24 @@ from agents.packs.reading import Mistakes, TomlFile, strings, texts
 from agents.tools.registry import BoundTool, collect
 
 HOME = Path(__file__).parent
-KEYS = frozenset({"name", "locales", "currency", "timezone", "parameters", "handoff", "texts"})
+PLACES = ("market", "tenant")
+KEYS = frozenset({"name", "locales", "currency", "timezone", "parameters", "handoff", "texts", *PLACES})
 SHAPING = ("*.toml", "*.py", "policy/*.md", "exemplars/*.toml")
 
 
-def load_pack(name_or_path: str | Path, *, parameters: Mapping[str, Any] | None = None, thorough: bool = False) -> Pack:
-    """The pack, with `parameters` overriding its own; `thorough` looks for contradictions among its clauses, too. Raises
-    NotFound, PackInvalid."""
+def load_pack(
+    name_or_path: str | Path,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    overrides: Path | None = None,
+    thorough: bool = False,
+) -> Pack:
+    """The pack, with `parameters` overriding its own, and with the tables `[market.NAME]` and `[tenant.NAME]` of the TOML file
+    `overrides` beside those of its pack.toml; `thorough` looks for contradictions among its clauses, too. Raises NotFound,
+    PackInvalid."""
     root = find_pack(name_or_path)
     mistakes = Mistakes(root)
-    pack = _read(root, dict(parameters or {}), mistakes, thorough=thorough)
+    pack = _read(root, dict(parameters or {}), mistakes, overrides, thorough=thorough)
     if mistakes.found:
         raise PackInvalid(tuple(mistakes.found))
     return pack
@@ -78,15 +86,17 @@ def _code_digest(root: Path) -> str:
     return total.hexdigest()
 
 
-def digest_of(root: Path, parameters: Mapping[str, Any]) -> str:
-    """sha256 over every file that shapes behaviour, and the overriding parameters."""
+def digest_of(root: Path, parameters: Mapping[str, Any], overrides: Path | None = None) -> str:
+    """sha256 over every file that shapes behaviour, and what overrides its parameters."""
     total = hashlib.sha256(repr(sorted(parameters.items())).encode())
+    if overrides is not None and overrides.is_file():
+        total.update(overrides.read_bytes())
     for path in sorted({path for pattern in SHAPING for path in root.glob(pattern)}):
         total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()
 
 
-def _read(root: Path, parameters: dict[str, Any], mistakes: Mistakes, *, thorough: bool) -> Pack:
+def _read(root: Path, parameters: dict[str, Any], mistakes: Mistakes, overrides: Path | None, *, thorough: bool) -> Pack:
     files = {key: TomlFile(root / f"{key}.toml", mistakes) for key in ("pack", "scenarios", "ladders")}
     main = files["pack"]
     main.known(main.data, KEYS, "pack.toml")
@@ -97,11 +107,11 @@ def _read(root: Path, parameters: dict[str, Any], mistakes: Mistakes, *, thoroug
     if not re.fullmatch(r"[A-Z]{3}", str(main.data.get("currency", "EUR"))):
         main.mistake("currency must be an ISO 4217 code such as EUR", "currency")
     own = main.table(main.data.get("parameters", {}), "parameters", "parameters")
-    for name, value in parameters.items():
-        if name not in own:
-            main.mistake(f"no parameter named {name!r} to override", "[parameters]")
-        elif type(value) is not type(own[name]):
-            main.mistake(f"parameter {name!r} is overridden by another type: {value!r}", "[parameters]", name)
+    _check_overrides(main, own, parameters, "[parameters]")
+    beside = [] if overrides is None else [TomlFile(overrides, mistakes)]
+    for file in beside:
+        file.known(file.data, frozenset(PLACES), file.path.name)
+    places = {place: _places(place, own, [main, *beside]) for place in PLACES}
     handoff = main.table(main.data.get("handoff", {}), "handoff", "handoff")
     main.known(handoff, frozenset({"owner", "due_minutes"}), "handoff", "[handoff]")
     due_minutes = handoff.get("due_minutes", 60)
@@ -115,7 +125,7 @@ def _read(root: Path, parameters: dict[str, Any], mistakes: Mistakes, *, thoroug
     pack = Pack(
         name=str(main.data.get("name", root.name)),
         path=root,
-        digest=digest_of(root, parameters),
+        digest=digest_of(root, parameters, overrides),
         locales=locales,
         currency=str(main.data.get("currency", "EUR")),
         timezone=_timezone(main),
@@ -131,11 +141,32 @@ def _read(root: Path, parameters: dict[str, Any], mistakes: Mistakes, *, thoroug
         ladders=read_ladders(files["ladders"], locales),
         clauses=read_clauses(root, locales, mistakes),
         exemplars=read_exemplars(root, scenarios, locales, mistakes),
+        markets=places["market"],
+        tenants=places["tenant"],
     )
     tools = _tools(root, mistakes)
     if tools is not None and not any(file.broken for file in files.values()):  # else every name would look unknown
         CrossCheck(pack, tools, mistakes, files).run(thorough=thorough)
     return pack
+
+
+def _places(kind: str, own: Mapping[str, Any], files: Sequence[TomlFile]) -> dict[str, Mapping[str, Any]]:
+    """Market or tenant -> its parameters, a later file's over an earlier one's."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for file in files:
+        for name, raw in file.table(file.data.get(kind, {}), kind, kind).items():
+            changed = file.table(raw, f"{kind}.{name}", f"{kind}.{name}")
+            _check_overrides(file, own, changed, f"[{kind}.{name}")
+            found[name] = {**found.get(name, {}), **changed}
+    return found
+
+
+def _check_overrides(file: TomlFile, own: Mapping[str, Any], changed: Mapping[str, Any], place: str) -> None:
+    for name, value in changed.items():
+        if name not in own:
+            file.mistake(f"no parameter named {name!r} to override", place, name)
+        elif type(value) is not type(own[name]):
+            file.mistake(f"parameter {name!r} is overridden by another type: {value!r}", place, name)
 
 
 def _timezone(main: TomlFile) -> str:

@@ -12,14 +12,15 @@ AT = "\0line "  # begins a needle that is a line already found
 
 
 class Mistakes:
-    """Grows while a pack is read. `file` is relative to the pack's folder."""
+    """Grows while a pack is read. `file` is relative to the pack's folder; one that lies elsewhere keeps its path."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self.found: list[Mistake] = []
 
     def add(self, path: Path, line: int, message: str, hint: str = "") -> None:
-        self.found.append(Mistake(path.relative_to(self._root).as_posix(), line, message, hint))
+        own = path.relative_to(self._root) if path.is_relative_to(self._root) else path
+        self.found.append(Mistake(own.as_posix(), line, message, hint))
 
 
 class TomlFile:

@@ -6,6 +6,7 @@ denies; else allow. What is allowed only with the customer's yes, and that yes i
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -47,7 +48,8 @@ class PolicyEngine:
     """Compiles a pack's clauses once. Raises ConditionInvalid for what does not parse (the loader checks first)."""
 
     def __init__(self, pack: Pack) -> None:
-        self._parameters = dict(pack.parameters)
+        self._pack, self._elsewhere = pack, dict[tuple[str, str], PolicyEngine]()
+        self._parameters: dict[str, Any] = dict(pack.parameters)
         self._divisible = "param" in Scope({}, param=self._parameters).names  # else one bad value hides them all, everywhere
         self._terms: dict[tuple[str, str], Expression] = {}
         self._by_place: dict[tuple[str, str], list[Rule]] = {}
@@ -57,6 +59,18 @@ class PolicyEngine:
             for scenario in clause.scenarios:
                 for action in clause.actions:
                     self._by_place.setdefault((scenario, action), []).append(rule)
+
+    def at(self, market: str = "", tenant: str = "") -> "PolicyEngine":
+        """The same clauses with the parameters of a market and a tenant. Cheap: what is compiled is shared."""
+        place = (market if market in self._pack.markets else "", tenant if tenant in self._pack.tenants else "")
+        if place == ("", ""):
+            return self
+        if place not in self._elsewhere:
+            other = copy(self)
+            other._parameters = dict(self._pack.parameters_of(*place))
+            other._divisible = "param" in Scope({}, param=other._parameters).names
+            self._elsewhere[place] = other
+        return self._elsewhere[place]
 
     def judge(
         self,

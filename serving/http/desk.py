@@ -14,7 +14,7 @@ from agents.domain.words import Handoff, Locale
 from agents.ports import Clock
 from agents.turn import AcceptedTurn
 from serving.http.follow import NotifyingStore
-from serving.http.tokens import Tokens
+from serving.http.tokens import Bearer, Tokens
 from serving.metrics import Metrics
 from serving.settings import Settings
 
@@ -52,9 +52,17 @@ class Desk:
     async def open_session(
         self, *, customer_token: str | None, locale: str | None, context: dict[str, object]
     ) -> SessionStarted:
-        customer_id = ANONYMOUS if customer_token is None else self.tokens.read("customer", customer_token)
+        bearer = Bearer(ANONYMOUS) if customer_token is None else self.tokens.read("customer", customer_token)
         session_id = f"ses_{uuid4().hex}"
-        started = SessionStarted(session_id, self.pack.name, customer_id, self.locale(locale), context)
+        started = SessionStarted(
+            session_id,
+            self.pack.name,
+            bearer.subject,
+            self.locale(locale),
+            context,
+            market=bearer.market,
+            tenant=bearer.tenant,
+        )
         await self.store.append(session_id, [started], expected_seq=0)
         return started
 
@@ -70,7 +78,7 @@ class Desk:
 
     def may_use(self, session_id: str, token: str | None) -> None:
         """Raises NotAllowed unless `token` is this session's."""
-        if token is None or self.tokens.read("session", token) != session_id:
+        if token is None or self.tokens.read("session", token).subject != session_id:
             raise NotAllowed("this session belongs to someone else", hint="Use the session_token you got with the session.")
 
     async def start(self, session_id: str, text: str, *, locale: str | None, idempotency_key: str | None) -> AcceptedTurn:

@@ -126,7 +126,8 @@ async def dev_customers(desk: TheDesk) -> list[str]:
 async def dev_token(body: DevCustomer, desk: TheDesk) -> DevToken:
     """A token as the marketplace's login would give it. Only on a development desk."""
     _dev(desk)
-    return DevToken(customer_id=body.customer_id, customer_token=desk.tokens.make("customer", body.customer_id))
+    token = desk.tokens.make("customer", body.customer_id, market=body.market, tenant=body.tenant)
+    return DevToken(customer_id=body.customer_id, customer_token=token)
 
 
 def _dev(desk: Desk) -> None:

@@ -92,6 +92,8 @@ class HandoffOut(BaseModel):
 
 class DevCustomer(Strict):
     customer_id: str = Field(min_length=1, max_length=128)
+    market: str = Field("", max_length=64)
+    tenant: str = Field("", max_length=64)
 
 
 class DevToken(BaseModel):

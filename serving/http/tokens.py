@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,30 +16,39 @@ Kind = Literal["customer", "session"]
 LIFETIME_S = 24 * 3600
 
 
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Whom a token speaks for. `market` and `tenant` choose the parameters: who signs decides, not the customer."""
+
+    subject: str
+    market: str = ""
+    tenant: str = ""
+
+
 class Tokens:
     """Makes and reads tokens `payload.signature`, both base64url. The comparison takes constant time."""
 
     def __init__(self, secret: str, clock: Clock) -> None:
         self._secret, self._clock = secret.encode(), clock
 
-    def make(self, kind: Kind, subject: str, *, lifetime_s: int = LIFETIME_S) -> str:
+    def make(self, kind: Kind, subject: str, *, market: str = "", tenant: str = "", lifetime_s: int = LIFETIME_S) -> str:
         expires = int(self._clock.now().timestamp()) + lifetime_s
-        payload = _encode(json.dumps([kind, subject, expires], separators=(",", ":")).encode())
+        payload = _encode(json.dumps([kind, subject, expires, market, tenant], separators=(",", ":")).encode())
         return f"{payload}.{self._sign(payload)}"
 
-    def read(self, kind: Kind, token: str) -> str:
-        """The token's subject. Raises NotAllowed for a forged, malformed, expired or other kind of token."""
+    def read(self, kind: Kind, token: str) -> Bearer:
+        """Whom the token speaks for. Raises NotAllowed for a forged, malformed, expired or other kind of token."""
         payload, _, signature = token.partition(".")
         refused = NotAllowed(f"this {kind} token is not valid", hint="Open a new session.")
         if not token.isascii() or not hmac.compare_digest(self._sign(payload), signature):
             raise refused
         try:
-            found, subject, expires = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+            found, subject, expires, market, tenant = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         except ValueError as error:
             raise refused from error
         if found != kind or expires < self._clock.now().timestamp():
             raise refused
-        return str(subject)
+        return Bearer(str(subject), str(market), str(tenant))
 
     def _sign(self, payload: str) -> str:
         return _encode(hmac.digest(self._secret, payload.encode(), hashlib.sha256))

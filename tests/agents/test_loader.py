@@ -249,3 +249,41 @@ def test_a_value_of_any_other_type_is_never_a_crash(tmp_path: Path, file: str, l
     (pack / file).write_text("\n".join(rows), encoding="utf-8")
     with suppress(PackInvalid):
         load_pack(pack)
+
+
+ELSEWHERE = """
+[market.ch]
+late_minutes = 90
+
+[tenant.mill]
+month_cents = 100
+"""
+
+
+def test_a_market_and_a_tenant_have_parameters_of_their_own(bakery: Path, tmp_path: Path) -> None:
+    (tmp_path / "overrides.toml").write_text(ELSEWHERE, encoding="utf-8")
+    pack = load_pack(bakery, overrides=tmp_path / "overrides.toml")
+    assert pack.parameters_of() == {"late_minutes": 30, "month_cents": 2000}
+    assert pack.parameters_of("ch") == {"late_minutes": 90, "month_cents": 2000}
+    assert pack.parameters_of("ch", "mill") == {"late_minutes": 90, "month_cents": 100}
+    assert pack.parameters_of("nowhere") == pack.parameters_of()
+    assert pack.digest != load_pack(bakery).digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("late_minutes = 90", "late_minutes = 'long'", 3, "another type"),
+        ("month_cents = 100", "months = 100", 6, "no parameter named 'months'"),
+        ("[market.ch]", "[markets.ch]", 2, "unknown key 'markets'"),
+    ],
+)
+def test_a_mistake_in_the_overrides_is_named_with_its_line(
+    bakery: Path, tmp_path: Path, old: str, new: str, line: int, message: str
+) -> None:
+    path = tmp_path / "overrides.toml"
+    path.write_text(ELSEWHERE.replace(old, new), encoding="utf-8")
+    with pytest.raises(PackInvalid) as caught:
+        load_pack(bakery, overrides=path)
+    assert [(mistake.file, mistake.line) for mistake in caught.value.mistakes] == [(path.as_posix(), line)]
+    assert message in caught.value.mistakes[0].message

@@ -91,3 +91,17 @@ async def test_a_broken_pack_does_not_open(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no pack at"):
         async with EmbeddedDesk.open("nowhere", model=silent(), data_dir=tmp_path):
             pass
+
+
+async def test_a_market_has_its_own_limits_for_the_same_clauses(tmp_path: Path) -> None:
+    (tmp_path / "overrides.toml").write_text("[market.at]\ncoupon_late_days = 9\n", encoding="utf-8")
+    pack = load_pack("shop", overrides=tmp_path / "overrides.toml")
+    late = "a coupon, my order is late"
+    retriever = TableRetriever(pack, {late: ("coupon_request", Act.ASKS)})
+    async with EmbeddedDesk.open(pack, model=silent(), data_dir=tmp_path, retriever=retriever) as desk:
+        offered = {}
+        for market in ("", "at", "elsewhere"):
+            session_id = await desk.start_session("C-002", market=market)
+            offer = (await desk.say(session_id, late)).open_offer
+            offered[market] = offer is not None and offer.proposal.args["reason"] == "delay"
+        assert offered == {"": True, "at": False, "elsewhere": True}
