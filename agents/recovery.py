@@ -1,7 +1,6 @@
 """What a crash or a lost answer left behind: open ledger lines are settled or given to a person, and sessions are told."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -13,9 +12,10 @@ from agents.domain.session import SessionState, fold
 from agents.domain.words import ActionRecord, ActionStatus
 from agents.ledger.ledger import Ledger
 from agents.ports import Clock, Store
+from agents.privacy import masked_log
 from agents.reply.points import Points
 
-log = logging.getLogger("keepword.recovery")
+log = masked_log("keepword.recovery")
 EVERY_S = 2.0
 FIRST_RETRY = timedelta(seconds=2)  # then twice as long each time
 LAST_RETRY = timedelta(minutes=10)

@@ -5,7 +5,6 @@ Whatever fails on the way, the customer gets a true answer: clause wording or a 
 """
 
 import asyncio
-import logging
 import uuid
 from dataclasses import dataclass, field
 
@@ -28,6 +27,7 @@ from agents.domain.words import Act, Locale
 from agents.ledger.ledger import LOOK_BACK
 from agents.planning.planner import Planner
 from agents.ports import BackOffice, Clock, ModelResult, Store, ToolCall
+from agents.privacy import masked_log
 from agents.recovery import ending
 from agents.reply.drafter import DraftReport, ReplyAgent
 from agents.reply.points import Points
@@ -35,7 +35,7 @@ from agents.reply.verifier import Evidence
 from agents.tape import Tape, taping
 from agents.tools.gather import gather
 
-log = logging.getLogger("keepword.turn")
+log = masked_log("keepword.turn")
 MIN_DRAFT_S = 1.0  # with less time than this left, the reply is the pack's wording alone
 
 

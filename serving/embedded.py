@@ -25,6 +25,7 @@ from agents.packs.loader import load_pack, tools_module
 from agents.planning.planner import Planner
 from agents.policy.engine import PolicyEngine
 from agents.ports import BackOffice, Clock, Model, Retriever, Store
+from agents.privacy import MaskedModel
 from agents.recovery import Recovery
 from agents.reply.drafter import ReplyAgent, ReplyStyle
 from agents.tape import TapedClock, TapedModel, TapedOffice, TapedRetriever, TapedStore
@@ -63,7 +64,7 @@ def put_together(
 ) -> Rooms:
     """The rooms of a desk over what it stands on. The only place that knows which needs which. `taped`: turns keep what they
     were told, so that they can be replayed. `pause` is how the ledger waits some seconds."""
-    model = SteadyModel(model)
+    model = SteadyModel(MaskedModel(model))
     if taped:
         store, back_office, clock = TapedStore(store), TapedOffice(back_office), TapedClock(clock)
         model, retriever = TapedModel(model), TapedRetriever(retriever)
