@@ -15,7 +15,7 @@ from agents.ports import Message, Model, ModelChunk, ModelRequest, ModelResult
 
 _PERSONAL = re.compile(
     r"(?P<email>[a-z0-9._%+-]+@[\w-]+(?:\.[\w-]+)+)"
-    r"|(?P<iban>(?<![a-z0-9])(?=(?: ?[a-z]*\d){10})[a-z]{2}\d{2}(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,3})?(?![a-z0-9]))"  # ISO 13616
+    r"|(?P<iban>(?<![a-z0-9])(?=(?: ?[a-z]*\d){10})[a-z]{2}\d{2}(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,3})?(?![a-z0-9]))"
     r"|(?P<number>(?<![a-z0-9_-])\+?\(?\d(?:[ ()./-]{0,2}\d){8,18}x?(?![a-z0-9_]))",  # phones, cards, identity numbers
     re.IGNORECASE,
 )
