@@ -78,7 +78,7 @@ class Expression:
     def truth(self, scope: Scope) -> bool | Unknown:
         """True or False; anything that is not a boolean is Unknown."""
         value = self.value(scope)
-        return value if isinstance(value, bool | Unknown) else Unknown(self._facts)
+        return value if value is True or value is False or isinstance(value, Unknown) else Unknown(self._facts)
 
     def whole(self, scope: Scope) -> int | Unknown:
         """An integer; booleans, fractions and anything else are Unknown."""

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from agents.domain.pack import Pack
 from agents.domain.words import ActionRecord, ActionStatus, Clause, Effect, Facts, Proposal, Ruling, Rung, Verdict
@@ -18,30 +19,44 @@ from agents.policy.conditions import Expression, Scope, Unknown
 ANY = "*"
 COUNTED = frozenset({ActionStatus.INTENDED, ActionStatus.DONE, ActionStatus.UNKNOWN})
 _CONFIRMED = "confirmed"
+_DENIES_WHEN = {Effect.PERMIT: None, Effect.FORBID: True, Effect.CAP: True, Effect.REQUIRE: False}
+_NO_LIMITS: Mapping[str, Any] = MappingProxyType({})
 _MAX_WINDOW_DAYS = 36_500  # a longer window is no window: everything counts
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A clause with its expressions compiled."""
+    """A clause with its expressions compiled. `denies_when` is the truth of its condition (of a cap: that it would be broken)
+    that denies; None for a permit."""
 
     clause: Clause
     when: Expression
     limits: Mapping[str, Expression]
+    denies_when: bool | None
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
         return (self.when, *self.limits.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What one rule says of one proposal. `holds`: permits, forbids, is satisfied (require) or would be broken (cap).
     `limits` are a cap's values as evaluated, with `spent_amount_cents` and `spent_count` of its window."""
 
     rule: Rule
     holds: bool | Unknown
     limits: Mapping[str, int | Unknown]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The rules for an action in a scenario, and what their conditions read: root names and parameters. `asking` is the same of
+    those rules that read whether the customer has said yes."""
+
+    rules: tuple[Rule, ...]
+    reads: frozenset[str]
+    parameters: Mapping[str, Any]
+    asking: "Place | None"
 
 
 class PolicyEngine:
@@ -51,14 +66,16 @@ class PolicyEngine:
         self._pack, self._elsewhere = pack, dict[tuple[str, str], PolicyEngine]()
         self._parameters: dict[str, Any] = dict(pack.parameters)
         self._divisible = "param" in Scope({}, param=self._parameters).names  # else one bad value hides them all, everywhere
+        self._places: dict[tuple[str, str], Place] = {}
         self._terms: dict[tuple[str, str], Expression] = {}
         self._by_place: dict[tuple[str, str], list[Rule]] = {}
         for clause in pack.clauses:
             limits = {name: Expression(source) for name, source in clause.limits.items()}
-            rule = Rule(clause, Expression(clause.when), limits)
+            rule = Rule(clause, Expression(clause.when), limits, _DENIES_WHEN[clause.effect])
             for scenario in clause.scenarios:
                 for action in clause.actions:
                     self._by_place.setdefault((scenario, action), []).append(rule)
+        self._named = ({scenario for scenario, _ in self._by_place}, {action for _, action in self._by_place})
 
     def at(self, market: str = "", tenant: str = "") -> "PolicyEngine":
         """The same clauses with the parameters of a market and a tenant. Cheap: what is compiled is shared."""
@@ -67,7 +84,7 @@ class PolicyEngine:
             return self
         if place not in self._elsewhere:
             other = copy(self)
-            other._parameters = dict(self._pack.parameters_of(*place))
+            other._parameters, other._places = dict(self._pack.parameters_of(*place)), {}
             other._divisible = "param" in Scope({}, param=other._parameters).names
             self._elsewhere[place] = other
         return self._elsewhere[place]
@@ -85,12 +102,13 @@ class PolicyEngine:
         """The verdict for `proposal`. `spent` are the customer's ledger lines. Never raises on hostile arguments."""
         if mistaken := strangers(proposal, facts):
             return Verdict(proposal, Ruling.DENY, (), mistaken=mistaken)
-        agreed = self.findings(proposal, scenario=scenario, facts=facts, confirmed=True, spent=spent, now=now)
+        place = self._place(scenario, proposal.action)
+        agreed = _findings(place, proposal, facts, spent, now, confirmed=True)
         verdict = _verdict(proposal, agreed)
-        if confirmed or verdict.ruling is not Ruling.ALLOW or not any(_reads_confirmed(f.rule) for f in agreed):
+        if confirmed or verdict.ruling is not Ruling.ALLOW or place.asking is None:
             return verdict
-        scope = self._scope([f.rule for f in agreed if _reads_confirmed(f.rule)], proposal, facts, confirmed=False)
-        today = [_finding(f.rule, scope, proposal, spent, now) if _reads_confirmed(f.rule) else f for f in agreed]
+        unasked = {f.rule.clause.id: f for f in _findings(place.asking, proposal, facts, spent, now, confirmed=False)}
+        today = [unasked.get(f.rule.clause.id, f) for f in agreed]
         if _verdict(proposal, today).ruling is Ruling.ALLOW:
             return verdict
         asking = _ids(f for f, then in zip(today, agreed, strict=True) if f.holds != then.holds)
@@ -107,24 +125,25 @@ class PolicyEngine:
         now: datetime,
     ) -> tuple[Finding, ...]:
         """What every clause that applies to this action in this scenario says, in the order of `rules`."""
-        rules = self.rules(scenario, proposal.action)
-        scope = self._scope(rules, proposal, facts, confirmed=confirmed)
-        return tuple(_finding(rule, scope, proposal, spent, now) for rule in rules)
+        return _findings(self._place(scenario, proposal.action), proposal, facts, spent, now, confirmed=confirmed)
 
     def scope(self, proposal: Proposal, facts: Facts, *, confirmed: bool) -> Scope:
         """The names this proposal's conditions see."""
         return Scope(facts, param=self._parameters, args=dict(proposal.args), confirmed=confirmed)
 
-    def _scope(self, rules: Sequence[Rule], proposal: Proposal, facts: Facts, *, confirmed: bool) -> Scope:
-        """`scope` with only what `rules` read: handing values to CEL takes longer than evaluating thirty conditions."""
+    def _place(self, scenario: str, action: str) -> Place:
+        """The rules with what they read, worked out once. What no clause names shares the place of what every clause is for."""
+        key = (scenario if scenario in self._named[0] else ANY, action if action in self._named[1] else ANY)
+        if key not in self._places:
+            rules = self.rules(*key)
+            asking = tuple(rule for rule in rules if _reads_confirmed(rule))
+            self._places[key] = self._placed(rules, self._placed(asking, None) if asking else None)
+        return self._places[key]
+
+    def _placed(self, rules: tuple[Rule, ...], asking: Place | None) -> Place:
         expressions = [expression for rule in rules for expression in rule.expressions]
         reads = frozenset[str]().union(*(expression.reads for expression in expressions))
-        more: dict[str, Any] = {"confirmed": confirmed}
-        if "args" in reads:
-            more["args"] = dict(proposal.args)
-        if "param" in reads:
-            more["param"] = self._parameters_of(expressions)
-        return Scope({name: fields for name, fields in facts.items() if name in reads}, **more)
+        return Place(rules, reads, self._parameters_of(expressions), asking)
 
     def _parameters_of(self, expressions: Sequence[Expression]) -> Mapping[str, Any]:
         names = set[str]()
@@ -158,6 +177,19 @@ class PolicyEngine:
         return self._terms[key]
 
 
+def _findings(
+    place: Place, proposal: Proposal, facts: Facts, spent: Sequence[ActionRecord], now: datetime, *, confirmed: bool
+) -> tuple[Finding, ...]:
+    """In a scope of only what the rules read: handing values to CEL takes longer than evaluating thirty conditions."""
+    given: dict[str, Any] = {"confirmed": confirmed}
+    if "args" in place.reads:
+        given["args"] = dict(proposal.args)
+    if "param" in place.reads:
+        given["param"] = place.parameters
+    scope = Scope({name: fields for name, fields in facts.items() if name in place.reads}, **given)
+    return tuple([_finding(rule, scope, proposal, spent, now) for rule in place.rules])
+
+
 def strangers(proposal: Proposal, facts: Facts) -> tuple[str, ...]:
     """The arguments that name another thing than was read: what holds for one order allows nothing on another, whatever the
     clauses forget to compare. An argument `order_id` is held against the field `id` of the fact `order`."""
@@ -172,10 +204,10 @@ def strangers(proposal: Proposal, facts: Facts) -> tuple[str, ...]:
 
 def _verdict(proposal: Proposal, findings: Sequence[Finding]) -> Verdict:
     """Allow, deny or needs-fact, from what every clause says."""
-    against = [f for f in findings if _denies(f)]
+    against = [f for f in findings if f.holds is f.rule.denies_when]
     if against:
         return Verdict(proposal, Ruling.DENY, _ids(against))
-    permits = [f for f in findings if f.rule.clause.effect is Effect.PERMIT]
+    permits = [f for f in findings if f.rule.denies_when is None]
     granted = [f for f in permits if f.holds is True]
     if not granted and not any(isinstance(f.holds, Unknown) for f in permits):  # no fact could turn this into a yes
         return Verdict(proposal, Ruling.DENY, _ids(permits))
@@ -189,8 +221,8 @@ def _verdict(proposal: Proposal, findings: Sequence[Finding]) -> Verdict:
 
 def _finding(rule: Rule, scope: Scope, proposal: Proposal, spent: Sequence[ActionRecord], now: datetime) -> Finding:
     holds = rule.when.truth(scope)
-    if rule.clause.effect is not Effect.CAP or holds is False:
-        return Finding(rule, holds, {})
+    if holds is False or rule.clause.effect is not Effect.CAP:
+        return Finding(rule, holds, _NO_LIMITS)
     limits: dict[str, int | Unknown] = {name: limit.whole(scope) for name, limit in rule.limits.items()}
     lines = _counted(rule.clause, limits.get("window_days"), spent, now)
     limits["spent_amount_cents"] = sum(max(line.amount_cents or 0, 0) for line in lines)
@@ -231,12 +263,6 @@ def _broken(limits: Mapping[str, int | Unknown], proposal: Proposal, lines: Sequ
         elif not isinstance(each, int) or isinstance(each, bool) or each < 0 or used[name] + each > limit:
             return True
     return False if unknown is None else unknown
-
-
-def _denies(finding: Finding) -> bool:
-    if finding.rule.clause.effect in (Effect.FORBID, Effect.CAP):
-        return finding.holds is True
-    return finding.rule.clause.effect is Effect.REQUIRE and finding.holds is False
 
 
 def _reads_confirmed(rule: Rule) -> bool:
