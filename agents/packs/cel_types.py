@@ -18,6 +18,7 @@ _JSON = {
 }
 _PLAIN = {bool: BOOL, int: INT, float: cel.Type.DOUBLE, str: cel.Type.STRING, list: cel.Type.LIST, dict: cel.Type.MAP}
 _HAS = re.compile(r"\bhas\s*\(\s*[\w.]+\s*\)")
+_ZONED = re.compile(r"\.get[A-Z]\w*\(\s*[^)\s]")
 _WHERE = re.compile(r"<input>:\d+:(?P<column>\d+): (?P<said>.+?)(?: \(in container ''\))?$", re.MULTILINE)
 
 
@@ -36,11 +37,13 @@ class TypeCheck:
     def __init__(self, facts: Mapping[str, Mapping[str, Schema]], parameters: Mapping[str, Any]) -> None:
         self._facts = {f"{fact}.{name}": type_of(schema) for fact, fields in facts.items() for name, schema in fields.items()}
         self._given = {f"param.{name}": _PLAIN.get(type(value), DYN) for name, value in parameters.items()}
-        self._given["confirmed"] = BOOL
+        self._given |= {"confirmed": BOOL, "now": cel.Type.TIMESTAMP}
         self._environments: dict[tuple[tuple[str, str], ...], cel.Env] = {}
 
     def wrong(self, source: str, *, wanted: cel.Type, args: Mapping[str, Schema] | None = None) -> str | None:
         """Why `source` is no expression of type `wanted`, None when it is one (or nobody can tell before it runs)."""
+        if _ZONED.search(source):
+            return "get… takes no time zone here: `now` is in the pack's own"
         try:
             returned = self._environment(args or {}).compile(_HAS.sub(_held, source)).return_type()
         except RuntimeError as error:

@@ -44,6 +44,8 @@ class Satisfiable:
 
     def _pools(self, sources: Sequence[str]) -> dict[tuple[str, str], list[Any]] | None:
         """The values to try for every field the sources read; None when one has a type that cannot be tried out."""
+        if any(re.search(r"\bnow\b", without_strings(source)) for source in sources):
+            return None
         read = dict.fromkeys(place for source in sources for place in _FIELD.findall(without_strings(source)))
         if any(re.search(r"\bconfirmed\b", without_strings(source)) for source in sources):
             read["", "confirmed"] = None

@@ -11,7 +11,7 @@ import cel
 
 from agents.domain.words import Facts
 
-GIVEN = frozenset({"param", "args", "confirmed"})  # names that are no facts: no tool can be asked for them
+GIVEN = frozenset({"param", "args", "confirmed", "now"})  # names that are no facts: no tool can be asked for them
 FUNCTIONS = frozenset(
     {"size", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bytes", "timestamp"}
     | {"duration", "type", "dyn", "getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"}

@@ -8,9 +8,10 @@ denies; else allow. What is allowed only with the customer's yes, and that yes i
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from agents.domain.pack import Pack
 from agents.domain.words import ActionRecord, ActionStatus, Clause, Effect, Facts, Proposal, Ruling, Rung, Verdict
@@ -56,6 +57,7 @@ class Place:
     rules: tuple[Rule, ...]
     reads: frozenset[str]
     parameters: Mapping[str, Any]
+    zone: ZoneInfo
     asking: "Place | None"
 
 
@@ -63,6 +65,7 @@ class PolicyEngine:
     """Compiles a pack's clauses once. Raises ConditionInvalid for what does not parse (the loader checks first)."""
 
     def __init__(self, pack: Pack) -> None:
+        self._zone = ZoneInfo(pack.timezone)
         self._pack, self._elsewhere = pack, dict[tuple[str, str], PolicyEngine]()
         self._parameters: dict[str, Any] = dict(pack.parameters)
         self._divisible = "param" in Scope({}, param=self._parameters).names  # else one bad value hides them all, everywhere
@@ -127,9 +130,10 @@ class PolicyEngine:
         """What every clause that applies to this action in this scenario says, in the order of `rules`."""
         return _findings(self._place(scenario, proposal.action), proposal, facts, spent, now, confirmed=confirmed)
 
-    def scope(self, proposal: Proposal, facts: Facts, *, confirmed: bool) -> Scope:
+    def scope(self, proposal: Proposal, facts: Facts, *, confirmed: bool, now: datetime) -> Scope:
         """The names this proposal's conditions see."""
-        return Scope(facts, param=self._parameters, args=dict(proposal.args), confirmed=confirmed)
+        given = {"param": self._parameters, "args": dict(proposal.args), "confirmed": confirmed}
+        return Scope(facts, **given, now=_local(now, self._zone))
 
     def _place(self, scenario: str, action: str) -> Place:
         """The rules with what they read, worked out once. What no clause names shares the place of what every clause is for."""
@@ -143,7 +147,7 @@ class PolicyEngine:
     def _placed(self, rules: tuple[Rule, ...], asking: Place | None) -> Place:
         expressions = [expression for rule in rules for expression in rule.expressions]
         reads = frozenset[str]().union(*(expression.reads for expression in expressions))
-        return Place(rules, reads, self._parameters_of(expressions), asking)
+        return Place(rules, reads, self._parameters_of(expressions), self._zone, asking)
 
     def _parameters_of(self, expressions: Sequence[Expression]) -> Mapping[str, Any]:
         names = set[str]()
@@ -182,12 +186,20 @@ def _findings(
 ) -> tuple[Finding, ...]:
     """In a scope of only what the rules read: handing values to CEL takes longer than evaluating thirty conditions."""
     given: dict[str, Any] = {"confirmed": confirmed}
+    if "now" in place.reads:
+        given["now"] = _local(now, place.zone)
     if "args" in place.reads:
         given["args"] = dict(proposal.args)
     if "param" in place.reads:
         given["param"] = place.parameters
     scope = Scope({name: fields for name, fields in facts.items() if name in place.reads}, **given)
     return tuple([_finding(rule, scope, proposal, spent, now) for rule in place.rules])
+
+
+def _local(now: datetime, zone: ZoneInfo) -> datetime:
+    """`now` with the offset that holds in `zone`: CEL knows offsets, no zones."""
+    here = now.astimezone(zone)
+    return here.astimezone(timezone(here.utcoffset() or timedelta()))
 
 
 def strangers(proposal: Proposal, facts: Facts) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ def explain(
     verdict = engine.judge(proposal, scenario=scenario, facts=facts, confirmed=confirmed, spent=spent, now=now)
     agreed = confirmed or verdict.ruling in (Ruling.DENY, Ruling.NEEDS_FACT)
     findings = engine.findings(proposal, scenario=scenario, facts=facts, confirmed=agreed, spent=spent, now=now)
-    scope = engine.scope(proposal, facts, confirmed=agreed)
+    scope = engine.scope(proposal, facts, confirmed=agreed, now=now)
     permitted = any(f.rule.clause.effect is Effect.PERMIT and f.holds is True for f in findings)
     return Explanation(verdict, tuple(_line(finding, scope, proposal, verdict, permitted) for finding in findings))
 

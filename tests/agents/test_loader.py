@@ -287,3 +287,24 @@ def test_a_mistake_in_the_overrides_is_named_with_its_line(
         load_pack(bakery, overrides=path)
     assert [(mistake.file, mistake.line) for mistake in caught.value.mistakes] == [(path.as_posix(), line)]
     assert message in caught.value.mistakes[0].message
+
+
+@pytest.mark.parametrize(
+    ("when", "message"),
+    [
+        ("now > order.late_minutes", "types do not fit"),
+        ('now.getHours("Europe/Berlin") > 8', "takes no time zone"),
+        ('order.late_minutes >= 0 && now > timestamp("2026-01-01T00:00:00Z")', ""),
+    ],
+)
+def test_now_is_typed_as_a_timestamp(bakery: Path, when: str, message: str) -> None:
+    late = bakery / "policy" / "late.md"
+    late.write_text(
+        late.read_text(encoding="utf-8").replace("order.late_minutes >= param.late_minutes", when), encoding="utf-8"
+    )
+    if not message:
+        load_pack(bakery, thorough=True)
+        return
+    with pytest.raises(PackInvalid, match=message) as caught:
+        load_pack(bakery)
+    assert (caught.value.mistakes[0].file, caught.value.mistakes[0].line) == ("policy/late.md", 6)

@@ -1,5 +1,6 @@
 """The policy engine over a table of cases, its terms and its expressions."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -158,3 +159,12 @@ def test_an_integer_is_whole_and_a_fraction_or_boolean_is_not() -> None:
     assert Expression("order.days / 2").whole(scope) == 2
     assert isinstance(Expression("1.5").whole(scope), Unknown)
     assert isinstance(Expression("true").whole(scope), Unknown)
+
+
+def test_now_is_a_timestamp_in_the_packs_time_zone() -> None:
+    facts = {"order": {"days": 5, "cents": 1000, "at": "2026-05-30T12:00:00Z"}}
+    recent = [permit('now - timestamp(order.at) <= duration("72h")'), forbid("now.getHours() < 8")]
+    for hour, ruling in ((12, ALLOW), (5, DENY)):  # the pack lives in UTC
+        at = datetime(2026, 6, 1, hour, tzinfo=UTC)
+        verdict = engine(*recent).judge(Proposal("refund", {}), scenario="late", facts=facts, confirmed=True, spent=(), now=at)
+        assert verdict.ruling is ruling
