@@ -30,6 +30,26 @@ def _finish(measure: Callable[[], Awaitable[BenchResult]], *, as_json: bool) -> 
     raise typer.Exit(0 if result.ok else 1)
 
 
+def _awaited(what: str, run: Callable[..., Awaitable[BenchResult]], *, as_json: bool, **given: object) -> None:
+    """Run an evaluation with a progress bar called `what`."""
+    from bench.progress import counting
+
+    async def measure() -> BenchResult:
+        with counting(what, quiet=as_json) as progress:
+            return await run(progress=progress, **given)
+
+    _finish(measure, as_json=as_json)
+
+
+def _in_thread(what: str, run: Callable[..., BenchResult], *, as_json: bool, **given: object) -> None:
+    """The same for one that blocks."""
+
+    async def measure(*, progress: Callable[[int, int], None], **sizes: object) -> BenchResult:
+        return await asyncio.to_thread(run, progress=progress, **sizes)
+
+    _awaited(what, measure, as_json=as_json, **given)
+
+
 @eval_app.command("planning")
 def eval_planning(
     json: Json = False, quick: Quick = False, seed: Seed = 0, model: ModelName = None, pack: PackName = None
@@ -74,80 +94,50 @@ def eval_adversarial(
     import logging
 
     from bench.adversarial import run
-    from bench.progress import counting
 
     logging.getLogger("keepword").setLevel(logging.CRITICAL)  # what attackers break is counted, not told
 
-    async def measure() -> BenchResult:
-        with counting("adversarial", quiet=json) as progress:
-            return await run(turns=turns, proposals=proposals, seed=seed, quick=quick, progress=progress)
-
-    _finish(measure, as_json=json)
+    _awaited("adversarial", run, as_json=json, turns=turns, proposals=proposals, seed=seed, quick=quick)
 
 
 @eval_app.command("caps")
 def eval_caps(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
     """1,000 claims of one weekly cap and races on one order, from four processes on PostgreSQL: is a cap ever exceeded?"""
     from bench.caps import run
-    from bench.progress import counting
 
-    async def measure() -> BenchResult:
-        with counting("caps", quiet=json) as progress:
-            return await asyncio.to_thread(run, seed=seed, quick=quick, progress=progress)
-
-    _finish(measure, as_json=json)
+    _in_thread("caps", run, as_json=json, seed=seed, quick=quick)
 
 
 @eval_app.command("exactly-once")
 def eval_exactly_once(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
     """Processes killed at every step of a write, answers lost, late, doubled: does money move exactly once?"""
     from bench.exactly_once import run
-    from bench.progress import counting
 
-    async def measure() -> BenchResult:
-        with counting("databases", quiet=json) as progress:
-            return await asyncio.to_thread(run, seed=seed, quick=quick, progress=progress)
-
-    _finish(measure, as_json=json)
+    _in_thread("databases", run, as_json=json, seed=seed, quick=quick)
 
 
 @eval_app.command("audit")
 def eval_audit(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
     """1,000 changes to the stored log, each found at its place; 200 sessions replayed bit for bit."""
     from bench.audit import run
-    from bench.progress import counting
 
-    async def measure() -> BenchResult:
-        with counting("audit", quiet=json) as progress:
-            return await run(seed=seed, quick=quick, progress=progress)
-
-    _finish(measure, as_json=json)
+    _awaited("audit", run, as_json=json, seed=seed, quick=quick)
 
 
 @eval_app.command("packs")
 def eval_packs(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
     """Sixty mistakes planted into packs: is each told with file and line, and is a sound pack left in peace?"""
     from bench.packs import run
-    from bench.progress import counting
 
-    async def measure() -> BenchResult:
-        with counting("packs", quiet=json) as progress:
-            return await asyncio.to_thread(run, seed=seed, quick=quick, progress=progress)
-
-    _finish(measure, as_json=json)
+    _in_thread("packs", run, as_json=json, seed=seed, quick=quick)
 
 
 @bench_app.command("policy")
 def bench_policy(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
     """A verdict over 300 and 10,000 clauses: time, memory, growth; the same rules in Rego and Cedar."""
     from bench.policy import run
-    from bench.progress import counting
 
-    async def measure() -> BenchResult:
-        with counting("policy", quiet=json) as progress:
-            return await asyncio.to_thread(run, seed=seed, quick=quick, progress=progress)
-
-    _finish(measure, as_json=json)
+    _in_thread("policy", run, as_json=json, seed=seed, quick=quick)
 
 
 @bench_app.command("turn")
