@@ -116,9 +116,10 @@ def diff(
     from serving.audit_cli import open_store
     from serving.replay import as_row, changes
 
-    loaded = load_pack(pack, parameters={name: _json_value(value, name) for name, value in map(_pair, param or ())})
-    specs = [bound.spec for bound in collect(tools_module(loaded.path))]
     settings = Settings.load()
+    changed = {name: _json_value(value, name) for name, value in map(_pair, param or ())}
+    loaded = load_pack(pack, parameters=changed, overrides=settings.overrides)
+    specs = [bound.spec for bound in collect(tools_module(loaded.path))]
     style = ReplyStyle(settings.reply_sentences, settings.reply_tokens)
 
     async def run() -> tuple[int, list[dict[str, Any]]]:
