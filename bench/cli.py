@@ -1,53 +1,16 @@
-"""`keepword eval …` and `keepword bench …`: the commands, their options, and the engine they run against."""
+"""`keepword eval …` and `keepword bench …`: the commands. A room of `bench` with commands of its own registers them here."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.result import BenchResult, show
+from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread
+from bench.result import BenchResult
 
 eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Quick = Annotated[bool, typer.Option("--quick", help="The size that tests use.")]
-Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
-ModelName = Annotated[str | None, typer.Option(help="A name from `keepword models list`; default: the configured model.")]
-PackName = Annotated[str | None, typer.Option(help="A pack's name or folder.")]
-
-
-def _finish(measure: Callable[[], Awaitable[BenchResult]], *, as_json: bool) -> None:
-    """Run, print, and exit 1 when a bar falls short."""
-
-    async def run() -> BenchResult:
-        return await measure()
-
-    result = asyncio.run(run())
-    show(result, as_json=as_json)
-    raise typer.Exit(0 if result.ok else 1)
-
-
-def _awaited(what: str, run: Callable[..., Awaitable[BenchResult]], *, as_json: bool, **given: object) -> None:
-    """Run an evaluation with a progress bar called `what`."""
-    from bench.progress import counting
-
-    async def measure() -> BenchResult:
-        with counting(what, quiet=as_json) as progress:
-            return await run(progress=progress, **given)
-
-    _finish(measure, as_json=as_json)
-
-
-def _in_thread(what: str, run: Callable[..., BenchResult], *, as_json: bool, **given: object) -> None:
-    """The same for one that blocks."""
-
-    async def measure(*, progress: Callable[[int, int], None], **sizes: object) -> BenchResult:
-        return await asyncio.to_thread(run, progress=progress, **sizes)
-
-    _awaited(what, measure, as_json=as_json, **given)
 
 
 @eval_app.command("planning")
@@ -64,7 +27,7 @@ def eval_planning(
             with counting("planning", quiet=json) as progress:
                 return await run(desk.pack, desk.model, desk.retriever, seed=seed, quick=quick, progress=progress)
 
-    _finish(measure, as_json=json)
+    finish(measure, as_json=json)
 
 
 @eval_app.command("decoding")
@@ -79,7 +42,7 @@ def eval_decoding(json: Json = False, quick: Quick = False, seed: Seed = 0, mode
             with counting("decoding", quiet=json) as progress:
                 return await run(desk.model, seed=seed, quick=quick, progress=progress)
 
-    _finish(measure, as_json=json)
+    finish(measure, as_json=json)
 
 
 @eval_app.command("adversarial")
@@ -97,7 +60,7 @@ def eval_adversarial(
 
     logging.getLogger("keepword").setLevel(logging.CRITICAL)  # what attackers break is counted, not told
 
-    _awaited("adversarial", run, as_json=json, turns=turns, proposals=proposals, seed=seed, quick=quick)
+    awaited("adversarial", run, as_json=json, turns=turns, proposals=proposals, seed=seed, quick=quick)
 
 
 @eval_app.command("caps")
@@ -105,7 +68,7 @@ def eval_caps(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
     """1,000 claims of one weekly cap and races on one order, from four processes on PostgreSQL: is a cap ever exceeded?"""
     from bench.caps import run
 
-    _in_thread("caps", run, as_json=json, seed=seed, quick=quick)
+    in_thread("caps", run, as_json=json, seed=seed, quick=quick)
 
 
 @eval_app.command("exactly-once")
@@ -113,7 +76,7 @@ def eval_exactly_once(json: Json = False, quick: Quick = False, seed: Seed = 0) 
     """Processes killed at every step of a write, answers lost, late, doubled: does money move exactly once?"""
     from bench.exactly_once import run
 
-    _in_thread("databases", run, as_json=json, seed=seed, quick=quick)
+    in_thread("databases", run, as_json=json, seed=seed, quick=quick)
 
 
 @eval_app.command("audit")
@@ -121,7 +84,7 @@ def eval_audit(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None
     """1,000 changes to the stored log, each found at its place; 200 sessions replayed bit for bit."""
     from bench.audit import run
 
-    _awaited("audit", run, as_json=json, seed=seed, quick=quick)
+    awaited("audit", run, as_json=json, seed=seed, quick=quick)
 
 
 @eval_app.command("packs")
@@ -129,7 +92,7 @@ def eval_packs(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None
     """Sixty mistakes planted into packs: is each told with file and line, and is a sound pack left in peace?"""
     from bench.packs import run
 
-    _in_thread("packs", run, as_json=json, seed=seed, quick=quick)
+    in_thread("packs", run, as_json=json, seed=seed, quick=quick)
 
 
 @bench_app.command("policy")
@@ -137,7 +100,7 @@ def bench_policy(json: Json = False, quick: Quick = False, seed: Seed = 0) -> No
     """A verdict over 300 and 10,000 clauses: time, memory, growth; the same rules in Rego and Cedar."""
     from bench.policy import run
 
-    _in_thread("policy", run, as_json=json, seed=seed, quick=quick)
+    in_thread("policy", run, as_json=json, seed=seed, quick=quick)
 
 
 @bench_app.command("turn")
@@ -148,7 +111,7 @@ def bench_turn(json: Json = False, quick: Quick = False, seed: Seed = 0, model: 
     async def measure() -> BenchResult:
         return await asyncio.to_thread(run, seed=seed, quick=quick, model=model)
 
-    _finish(measure, as_json=json)
+    finish(measure, as_json=json)
 
 
 @bench_app.command("demo")

@@ -1,0 +1,46 @@
+"""What every command of `eval` and `bench` shares: its options, its progress bar, and how it ends."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+
+from bench.result import BenchResult, show
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quick = Annotated[bool, typer.Option("--quick", help="The size that tests use.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+ModelName = Annotated[str | None, typer.Option(help="A name from `keepword models list`; default: the configured model.")]
+PackName = Annotated[str | None, typer.Option(help="A pack's name or folder.")]
+
+
+def finish(measure: Callable[[], Awaitable[BenchResult]], *, as_json: bool) -> None:
+    """Run, print, and exit 1 when a bar falls short."""
+
+    async def run() -> BenchResult:
+        return await measure()
+
+    result = asyncio.run(run())
+    show(result, as_json=as_json)
+    raise typer.Exit(0 if result.ok else 1)
+
+
+def awaited(what: str, run: Callable[..., Awaitable[BenchResult]], *, as_json: bool, **given: object) -> None:
+    """Run an evaluation with a progress bar called `what`."""
+    from bench.progress import counting
+
+    async def measure() -> BenchResult:
+        with counting(what, quiet=as_json) as progress:
+            return await run(progress=progress, **given)
+
+    finish(measure, as_json=as_json)
+
+
+def in_thread(what: str, run: Callable[..., BenchResult], *, as_json: bool, **given: object) -> None:
+    """The same for one that blocks."""
+
+    async def measure(*, progress: Callable[[int, int], None], **sizes: object) -> BenchResult:
+        return await asyncio.to_thread(run, progress=progress, **sizes)
+
+    awaited(what, measure, as_json=as_json, **given)
