@@ -48,7 +48,7 @@ class Counts:
 
 
 class SimulatedEngine:
-    """`add`, `cancel` between and during steps; `begin` and `end` in turn while there is work."""
+    """`add`, `cancel` between and during steps; `begin` and `end` in turn while there is work. `work`: what the step holds."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -57,6 +57,7 @@ class SimulatedEngine:
         self.running: list[Sequence] = []
         self.waiting: deque[Sequence] = deque()
         self.counts = Counts()
+        self.work = Work(0, 0, 0, 0.0)
         self._batch: list[Sequence] = []
 
     @property
@@ -85,7 +86,8 @@ class SimulatedEngine:
         if not preempted:
             self._admit_waiting(budget)
         self.counts.steps += 1
-        return self.profile.cost.step_s(self._work())
+        self.work = self._work()
+        return self.profile.cost.step_s(self.work)
 
     def end(self) -> list[Sequence]:
         """Account for the step that `begin` filled: the sequences that got a token, those that now `ended` among them."""

@@ -11,7 +11,7 @@ from agents.ports import ModelChunk, ModelRequest, ModelResult
 from bench.simulator.content import Said, answer, weighed
 from bench.simulator.engine import Sequence
 from bench.simulator.profile import Profile, load_profile
-from bench.simulator.runner import EngineStats, Runner
+from bench.simulator.runner import EngineStats, Runner, Stepped
 from bench.simulator.tokens import block_hashes, prompt_ids
 from serving.engine.outputs import check_output
 
@@ -50,12 +50,12 @@ class SimulatedModel:
     """Answers as a real engine would answer, in the time the profile says. Belongs to one event loop.
 
     Raises BadInput for a prompt or a structure the engine could not take, DeadlineExceeded, and TruncatedOutput when a
-    structure does not fit into `max_tokens`. Equal requests get equal answers under one `seed`.
+    structure does not fit into `max_tokens`. Equal requests get equal answers under one `seed`. `on_step` as in `Runner`.
     """
 
-    def __init__(self, profile: Profile, *, seed: int = SEED) -> None:
+    def __init__(self, profile: Profile, *, seed: int = SEED, on_step: Stepped | None = None) -> None:
         self.profile = profile
-        self._seed = seed
+        self._seed, self._on_step = seed, on_step
         self._runner: Runner | None = None
 
     async def generate(self, request: ModelRequest) -> ModelResult:
@@ -123,7 +123,7 @@ class SimulatedModel:
 
     def _started(self) -> Runner:
         if self._runner is None:
-            self._runner = Runner(self.profile, asyncio.get_running_loop(), _on_token)
+            self._runner = Runner(self.profile, asyncio.get_running_loop(), _on_token, self._on_step)
         return self._runner
 
 

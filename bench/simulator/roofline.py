@@ -1,8 +1,8 @@
 """Profiles of GPUs nobody here could run, derived from published figures by a roofline.
 
 A decoding step reads the weights once and the keys and values of every context; its matrix products take two operations per
-parameter and token. Each takes the time its memory or its arithmetic needs at the share of the peak that published runs
-reached. `profiles/gpus.toml` holds every figure with its source; `published` compares what follows with measured runs.
+parameter and token; the slower of the two decides, each at the share of its peak that published runs reached.
+`profiles/gpus.toml` holds every figure with its source; `published.py` compares what follows with runs others measured.
 """
 
 import tomllib
@@ -20,11 +20,12 @@ KV_SHARE_OVERHEAD: Final = 2 * GIB
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """`bandwidth` in bytes/s, `flops` dense tensor operations/s by number format, `memory_bytes` usable on the card."""
+    """`bandwidth` in bytes/s, `flops` dense tensor operations/s by number format, `arithmetic` the share of them reached."""
 
     memory_bytes: float
     bandwidth: float
     flops: Mapping[str, float]
+    arithmetic: float
     price_per_hour_usd: float
     source: str
 
@@ -44,11 +45,10 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Of the peak, what runs reach: `memory` of the bandwidth, `arithmetic` of the operations. `step_s`, `sequence_s`: the
-    scheduler's and sampler's own time a step and a sequence. `request_s`: HTTP, tokenizer and queue before the first step."""
+    """`memory`: of the peak bandwidth, what runs reach. `step_s`, `sequence_s`: what a step and a sequence cost beside memory
+    and arithmetic. `request_s`: HTTP, tokenizer and queue before the first step."""
 
     memory: float
-    arithmetic: float
     step_s: float
     sequence_s: float
     request_s: float
@@ -71,7 +71,7 @@ def derived(name: str) -> Profile:
     gpus, models, shares, limits = _figures()
     gpu_name, _dash, model_name = name.partition("-")
     gpu, model = gpus[gpu_name], models[model_name]
-    arithmetic = gpu.flops[model.compute] * shares.arithmetic
+    arithmetic = gpu.flops[model.compute] * gpu.arithmetic
     bandwidth = gpu.bandwidth * shares.memory
     cost = StepCost(
         base_s=shares.step_s,
@@ -79,7 +79,7 @@ def derived(name: str) -> Profile:
         token_s=2 * model.parameters / arithmetic,
         sequence_s=shares.sequence_s,
         context_s=model.kv_bytes_per_token / bandwidth,
-        pair_s=4 * model.layers * model.query_width / (gpu.flops["bf16"] * shares.arithmetic),
+        pair_s=4 * model.layers * model.query_width / (gpu.flops["bf16"] * gpu.arithmetic),
     )
     held = Limits(
         **limits,

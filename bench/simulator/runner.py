@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.simulator.engine import Sequence, SimulatedEngine
-from bench.simulator.profile import Profile
+from bench.simulator.profile import Profile, Work
 from bench.simulator.timing import Timer
 
 MAX_LAG_S: Final = 0.25
@@ -13,6 +13,7 @@ MAX_LAG_S: Final = 0.25
 longer simulates: `late_s` counts what was let go."""
 
 GotToken = Callable[[Sequence], None]
+Stepped = Callable[[float, float, Work], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,11 @@ class EngineStats:
 
 class Runner:
     """Steps follow each other while there is work, each as long as the profile says. `on_token` is called for every sequence
-    that got a token, at the step's end."""
+    that got a token, at the step's end; `on_step` for every step, with its beginning, its end and what it holds."""
 
-    def __init__(self, profile: Profile, timer: Timer, on_token: GotToken) -> None:
+    def __init__(self, profile: Profile, timer: Timer, on_token: GotToken, on_step: Stepped | None = None) -> None:
         self.engine = SimulatedEngine(profile)
-        self._timer, self._on_token = timer, on_token
+        self._timer, self._on_token, self._on_step = timer, on_token, on_step
         self._stepping = False
         self._step_ends = 0.0
         self._late_s = 0.0
@@ -78,6 +79,8 @@ class Runner:
             self._late_s += lag_s
             self._step_ends += lag_s
         self._step_ends += duration_s
+        if self._on_step is not None:
+            self._on_step(self._step_ends - duration_s, self._step_ends, self.engine.work)
         self._timer.call_at(self._step_ends, self._end)
 
     def _end(self) -> None:
