@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -78,10 +78,8 @@ def _wait(process: subprocess.Popen[bytes], ready: str, log: Path, timeout_s: fl
 def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            pass
     for signum in (signal.SIGTERM, signal.SIGKILL):  # what it left behind in its own group
         try:
             os.killpg(process.pid, signum)

@@ -16,7 +16,7 @@ from bench.peers.client import Load, ask
 from bench.peers.environments import environment
 from bench.peers.processes import cpu_s, server
 from bench.peers.proxies import MODEL, PROXIES
-from bench.peers.simulated import engine_server, our_endpoint
+from bench.peers.simulated import engine_server, our_stack
 from bench.result import quantile
 
 DIRECT, OURS = "the engine itself", "keepword"
@@ -87,8 +87,8 @@ def _started(scratch: Path, peers: Path, names: tuple[str, ...]) -> Iterator[lis
     with ExitStack() as opened:
         engine = opened.enter_context(engine_server("instant", scratch))
         targets = [Target(DIRECT, "Python", engine.url, (engine.pid,))]
-        ours = opened.enter_context(our_endpoint("instant", scratch / "ours"))
-        targets.append(Target(OURS, "Python", ours.url, (ours.pid,), ours.key))
+        ours = opened.enter_context(our_stack("instant", scratch / "ours"))
+        targets.append(Target(OURS, "Python", ours.url, (ours.pid,)))
         for proxy in PROXIES:
             if proxy.name in names:
                 started = proxy.start(environment(proxy.name, peers), scratch, engine.url)

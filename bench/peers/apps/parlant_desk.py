@@ -109,7 +109,7 @@ class Service:
         self._services = (container[p.Logger], container[p.Tracer], container[p.Meter])
 
     async def get_schematic_generator(self, t: type[Any], hints: Any = None) -> Any:
-        made = Engine[t]  # type: ignore[valid-type]  # how the framework tells a generator its schema
+        made = Engine[t]  # type: ignore  # how the framework tells a generator its schema
         return made(self._client, *self._services)
 
     async def get_streaming_text_generator(self, hints: Any = None) -> Any:
