@@ -20,6 +20,7 @@ from bench.peers.processes import cpu_s, server
 from bench.peers.simulated import engine_server, our_stack
 from bench.peers.turns import Visits, visit
 from bench.result import quantile
+from bench.simulator.server import REQUESTS
 from bench.stack import free_port
 
 APPS = Path(__file__).parent / "apps"
@@ -101,7 +102,10 @@ def _round(desk: Desk, seconds: float, figures: TurnFigures) -> None:
 
 def _asked(desk: Desk) -> int:
     """Requests the desk's engine has taken so far."""
-    return int(httpx.get(f"{desk.engine}/health").json()["requests"]) if desk.engine else 0
+    if not desk.engine:
+        return 0
+    lines = httpx.get(f"{desk.engine}/metrics").text.splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(REQUESTS))
 
 
 @contextmanager
