@@ -8,6 +8,7 @@ import msgspec
 
 from agents.domain.errors import BadInput
 from agents.ports import Message, ModelRequest, ModelResult, Structure
+from bench.simulator.content import Dictated
 
 DEFAULT_MAX_TOKENS: Final = 256
 DEADLINE_S: Final = 600.0
@@ -46,6 +47,12 @@ class Structured(msgspec.Struct):
     regex: str | None = None
 
 
+class Metadata(msgspec.Struct):
+    """Ours: `say` is the answer, word for word, so that a caller decides what is said and the engine how long it takes."""
+
+    say: str = ""
+
+
 class Body(msgspec.Struct):
     """Of both endpoints; what is not here has no meaning for a simulation and is let pass, as a sampler's settings are."""
 
@@ -61,6 +68,7 @@ class Body(msgspec.Struct):
     n: int = 1
     response_format: ResponseFormat | None = None
     structured_outputs: Structured | None = None
+    metadata: Metadata | None = None
 
 
 _decode: Final = msgspec.json.Decoder(Body).decode
@@ -88,6 +96,8 @@ def request_of(body: Body, kind: Kind) -> ModelRequest:
     if limit is not None and limit < 1:
         raise BadInput(f"max_tokens is {limit}; it must be at least 1", field="max_tokens")
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+    if body.metadata is not None and body.metadata.say:
+        return Dictated(messages, max_tokens=limit or DEFAULT_MAX_TOKENS, deadline_s=DEADLINE_S, say=body.metadata.say)
     return ModelRequest(
         messages,
         max_tokens=DEFAULT_MAX_TOKENS if limit is None else limit,

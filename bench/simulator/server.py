@@ -23,6 +23,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ENDPOINTS: Final[dict[str, Kind]] = {"/v1/chat/completions": "chat", "/v1/completions": "text"}
+REQUESTS: Final = "simulated_requests_total"
 JSON: Final = (b"content-type", b"application/json")
 EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
 TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
@@ -33,6 +34,7 @@ class Server:
 
     def __init__(self, model: SimulatedModel, name: str) -> None:
         self._model, self._name = model, name
+        self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,6 +53,7 @@ class Server:
 
     async def _complete(self, kind: Kind, receive: Receive, send: Send) -> None:
         raw = await _whole_body(receive)
+        self._requests += 1
         leaving = _cancelled_when_gone(receive)
         try:
             body = read_body(raw)
@@ -91,7 +94,9 @@ class Server:
 
     def _metrics(self) -> bytes:
         stats = asdict(self._model.stats())
-        return "".join(f'vllm:{name}{{model_name="{self._name}"}} {value}\n' for name, value in stats.items()).encode()
+        lines = [f"{REQUESTS} {self._requests}"]
+        lines += [f'vllm:{name}{{model_name="{self._name}"}} {value}' for name, value in stats.items()]
+        return ("\n".join(lines) + "\n").encode()
 
 
 async def _whole_body(receive: Receive) -> bytes:

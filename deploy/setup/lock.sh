@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes the three hashed locks from pyproject.toml. The dev lock is held to the cpu lock's versions.
+# Writes the three hashed locks from pyproject.toml, and one for each peer that `keepword bench compare` runs against (in an
+# environment of its own). The dev lock is held to the cpu lock's versions.
 # Versions already locked stay: delete a lock first to move everything to the newest.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -20,10 +21,13 @@ for folder in ${PIP_FIND_LINKS:-}; do
 done
 
 compile() {
-    "$tools/done/bin/uv" pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
+    "$tools/done/bin/uv" pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
         --python-version 3.11 "${find_links[@]}" --custom-compile-command "make lock" "$@"
 }
 requirements=deploy/requirements
-compile --extra cpu --override $requirements/overrides-cpu.txt -o $requirements/cpu.txt
-compile --extra cpu --group dev --override $requirements/overrides-cpu.txt -c $requirements/cpu.txt -o $requirements/dev.txt
-compile --extra gpu -o $requirements/gpu.txt
+compile pyproject.toml --extra cpu --override $requirements/overrides-cpu.txt -o $requirements/cpu.txt
+compile pyproject.toml --extra cpu --group dev --override $requirements/overrides-cpu.txt -c $requirements/cpu.txt -o $requirements/dev.txt
+compile pyproject.toml --extra gpu -o $requirements/gpu.txt
+for peer in $requirements/peers/*.in; do
+    compile "$peer" -o "${peer%.in}.txt"
+done
