@@ -52,7 +52,9 @@ def _stretches(arrivals: Arrivals, duration_s: float, seed: int) -> list[tuple[f
 
 def _steady(rate_per_s: float, duration_s: float, offset: float) -> Iterator[float]:
     gap = 1 / rate_per_s
-    yield from ((number + offset) * gap for number in range(math.ceil(duration_s * rate_per_s)) if (number + offset) * gap < duration_s)
+    yield from (
+        (number + offset) * gap for number in range(math.ceil(duration_s * rate_per_s)) if (number + offset) * gap < duration_s
+    )
 
 
 def thinking_s(think: Think, rng: random.Random) -> float:

@@ -140,6 +140,10 @@ def _curves(trials: Sequence[Tried[dict[str, Any]]]) -> list[Series]:
     times = {"turn p50": "turn_p50_s", "turn p99": "turn_p99_s", "first sentence p99": "first_sentence_p99_s"}
     offered = "turns offered a second"
     return [
-        series("Latency over load", offered, "seconds", xs, {line: [t.seen[key] for t in whole] for line, key in times.items()}),
-        series("Goodput over load", offered, "good turns/s", xs, {"good": [t.seen["goodput_per_s"] for t in whole], "offered": xs}),
+        series(
+            "Latency over load", offered, "seconds", xs, {line: [t.seen[key] for t in whole] for line, key in times.items()}
+        ),
+        series(
+            "Goodput over load", offered, "good turns/s", xs, {"good": [t.seen["goodput_per_s"] for t in whole], "offered": xs}
+        ),
     ]

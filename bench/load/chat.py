@@ -11,17 +11,17 @@ from bench.load.sse import blocks, field
 from bench.load.target import SeatRefused, kind_of, refusal
 
 # words that are one token after a space in the vocabularies of Qwen, Llama and GPT
-WORDS = (
-    "time year people way day man thing woman life child world school state family student group country problem hand part place "
-    "case week company system program question work government number night point home water room mother area money story fact "
-    "month lot right study book eye job word business issue side kind head house service friend father power hour game line end"
-).split()
+ONE_TOKEN_EACH = (
+    "time year people way day man thing woman life child world school state family student group country problem hand part "
+    "place case week company system program question work government number night point home water room mother area money "
+    "story fact month lot right study book eye job word business issue side kind head house service friend father power hour"
+)
 CHAT_TEMPLATE_TOKENS = 9  # roles and their marks around one user message, in ChatML
 
 
 def words(count: int, rng: Random) -> str:
     """Text of about `count` tokens."""
-    return " ".join(rng.choices(WORDS, k=max(1, count)))
+    return " ".join(rng.choices(ONE_TOKEN_EACH.split(), k=max(1, count)))
 
 
 class ChatCustomer:
@@ -76,7 +76,9 @@ class ChatCustomer:
                 outcome.chunks_s.append(at)
                 outcome.done_s = at
             usage = chunk.get("usage") or {}
-            outcome.usage = {name: int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")} if usage else outcome.usage
+            outcome.usage = (
+                {name: int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")} if usage else outcome.usage
+            )
 
 
 class ChatTarget:

@@ -101,5 +101,3 @@ class DeskTarget:
             if response.status not in (200, 201):
                 raise SeatRefused("refused" if response.status == 429 else f"http_{response.status}")
             return dict(json.loads(answer))
-
-

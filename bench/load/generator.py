@@ -38,9 +38,10 @@ class Run:
     plan: LoadPlan
     seated: Seated
     _workers: Sequence[asyncio.subprocess.Process]
-    accepted: dict[str, int] = field(default_factory=dict)
     stopped: bool = False
     begin_s: float = 0.0  # of the load, on the clock of time.monotonic
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    reports: list[Report] = field(default_factory=list)
 
     async def windows(self) -> AsyncGenerator[Window, None]:
         """Start the load; every window of every worker as it comes."""
@@ -48,6 +49,7 @@ class Run:
         self.begin_s = time.monotonic() + SETTLE_S
         for worker in self._workers:
             _write(worker, f"go {self.begin_s}")
+        self.begun.set()
         tasks = [asyncio.create_task(self._read(worker, queue)) for worker in self._workers]
         try:
             async with asyncio.timeout(SETTLE_S + self.plan.duration_s + self.plan.drain_s + GRACE_S):
@@ -71,8 +73,7 @@ class Run:
             while True:
                 what, body = await _line(worker)
                 if what == "done":
-                    for session_id, turns in msgspec.json.decode(body, type=Report).accepted.items():
-                        self.accepted[session_id] = self.accepted.get(session_id, 0) + turns
+                    self.reports.append(msgspec.json.decode(body, type=Report))
                     return
                 queue.put_nowait(msgspec.json.decode(body, type=Window))
         finally:

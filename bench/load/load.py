@@ -6,7 +6,7 @@ from bench.load.measure import SATURATED_SHARE, Measured, Tell, as_detail, measu
 from bench.load.place import Place
 from bench.load.plan import LoadPlan
 from bench.load.series import over_time
-from bench.result import BenchResult, Bar, bar
+from bench.result import Bar, BenchResult, bar
 
 
 async def run(plan: LoadPlan, where: Place, *, tell: Tell | None = None) -> BenchResult:

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.load.figures import Figures, Window, total
 from bench.load.generator import Run, Seated, seated
-from bench.load.outcome import OK, REFUSED
+from bench.load.outcome import OK
 from bench.load.plan import LoadPlan
 from bench.load.watch import OWN_CODE, Use, Watch, spent
 
@@ -21,7 +22,8 @@ Tell = Callable[[Window], None]
 @dataclass(frozen=True, slots=True)
 class Measured:
     """`figures` hold every window; latencies in them leave the warm-up out. CPU seconds are those between the end of the
-    warm-up and the last arrival, in which `ended` turns ended; None when the processes cannot be seen."""
+    warm-up and the last arrival, in which `ended` turns ended; None when the processes cannot be seen. `elapsed_s` is from the
+    first turn sent to the last one done; `accepted` counts by session the turns the desk took."""
 
     plan: LoadPlan
     seated: Seated
@@ -34,6 +36,7 @@ class Measured:
     span_s: float
     generator_share: float
     stopped: bool
+    elapsed_s: float
     accepted: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     @property
@@ -100,8 +103,7 @@ async def measure(
 async def _look(watch: Watch, run: Run, uses: list[Use], every_s: float) -> None:
     """A look at the start, at the end of the warm-up and of the arrivals, and every `every_s` between."""
     plan = run.plan
-    while run.begin_s == 0.0:
-        await asyncio.sleep(0)
+    await run.begun.wait()
     marks = {0.0, plan.warmup_s, plan.duration_s}
     marks |= {each * every_s for each in range(1, int(plan.duration_s / every_s) + 1)}
     for mark in sorted(marks):
@@ -115,6 +117,10 @@ def _added_up(run: Run, windows: Sequence[Window], uses: Sequence[Use]) -> Measu
     inside = [each for each in windows if each.begin_s >= plan.warmup_s - edge and each.end_s <= plan.duration_s + edge]
     begin = next((use for use in uses if use.at_s >= run.begin_s + plan.warmup_s - 0.01), None)
     seen = begin is not None and uses[-1].at_s > begin.at_s
+    accepted: Counter[str] = Counter()
+    for report in run.reports:
+        accepted.update(report.accepted)
+    first_s = min((report.first_sent_s for report in run.reports if report.last_done_s), default=0.0)
     return Measured(
         plan=plan,
         seated=run.seated,
@@ -127,7 +133,8 @@ def _added_up(run: Run, windows: Sequence[Window], uses: Sequence[Use]) -> Measu
         span_s=plan.duration_s - plan.warmup_s,
         generator_share=_busiest(windows, plan),
         stopped=run.stopped,
-        accepted=run.accepted,
+        elapsed_s=max((report.last_done_s for report in run.reports), default=0.0) - first_s,
+        accepted=accepted,
     )
 
 
@@ -157,9 +164,11 @@ def as_detail(measured: Measured) -> dict[str, object]:
         "times_s": {name: figures.summary(name) for name in sorted(figures.histograms)},
         "sessions": {
             "at_the_start": measured.seated.customers,
-            "open_at_most": _open_at_most(measured.windows),
+            "open_at_most": max((measured.seated.customers, *_open(measured))),
+            "open_at_least": min((measured.seated.customers, *_open(measured))),
             "seating_s": measured.seated.seating_s,
         },
+        "elapsed_s": round(measured.elapsed_s, 3),
         "usage": figures.of("usage_"),
         "generator": {
             "processes": plan.processes,
@@ -181,9 +190,10 @@ def as_detail(measured: Measured) -> dict[str, object]:
     return detail
 
 
-def _open_at_most(windows: Sequence[Window]) -> int:
-    """The most sessions open at once, over all workers."""
+def _open(measured: Measured) -> list[int]:
+    """Sessions open at once over all workers, at the end of each window in which customers came."""
     at: dict[int, dict[int, int]] = {}
-    for window in windows:
-        at.setdefault(round(window.begin_s), {})[window.worker] = window.sessions_open
-    return max((sum(each.values()) for each in at.values()), default=0)
+    for window in measured.windows:
+        if window.end_s <= measured.plan.duration_s:
+            at.setdefault(round(window.begin_s / measured.plan.window_s), {})[window.worker] = window.sessions_open
+    return [sum(each.values()) for each in at.values() if len(each) == measured.plan.processes]

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.load.plan import loopback
 from bench.load.watch import Watch
 from bench.postgres import running_postgres
-from bench.stack import running_stack
+from bench.stack import SIMULATED, running_stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +26,21 @@ class Place:
 
 
 @contextmanager
-def place(url: str | None, *, engine: str, postgres: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[Place]:
-    """The stack at `url`, or one of our own on `engine` and on SQLite or PostgreSQL."""
+def place(
+    url: str | None, *, engine: str, postgres: bool = False, settings: Mapping[str, str] | None = None
+) -> Iterator[Place]:
+    """The stack at `url`, or one of our own on SQLite or PostgreSQL. `engine` is `simulated:PROFILE` or a model's name."""
     with ExitStack() as stack:
         if url is not None:
             yield Place(loopback(url), _watch(loopback(url)), "as running")
             return
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keepword-load-")))
-        given = {"KEEPWORD_LOG_LEVEL": "WARNING", **(settings or {}), "KEEPWORD_MODEL": engine}
+        simulated = engine.startswith(SIMULATED)
+        given = {"KEEPWORD_LOG_LEVEL": "WARNING", **(settings or {}), **({} if simulated else {"KEEPWORD_MODEL": engine})}
         database_url = stack.enter_context(running_postgres(folder / "postgres")) if postgres else ""
         if database_url:
             given["KEEPWORD_DATABASE_URL"] = database_url
-        running = stack.enter_context(running_stack(folder / "state", settings=given))
+        running = stack.enter_context(running_stack(folder / "state", settings=given, engine=engine if simulated else ""))
         yield Place(running.url, _watch(running.url), engine, database_url, folder / "state")
 
 

@@ -77,7 +77,8 @@ class Prompt:
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
     """One load. `customers` sit at the desk from the start: in a closed loop for good, in an open one as the first to speak.
-    Turns meant for the first `warmup_s` are not counted. A window of figures is reported every `window_s`."""
+    Turns meant for the first `warmup_s` are not counted. After `max_turns` nobody speaks any more (0: no such end). A window of
+    figures is reported every `window_s`."""
 
     url: str
     target: Literal["desk", "openai"] = "desk"
@@ -108,6 +109,7 @@ class LoadPlan:
         self._within("end_rate_per_s", self.arrivals.end_rate_per_s, 0, MAX_RATE_PER_S)
         self._within("burst_share", self.arrivals.burst_share, 0.01, 0.99)
         self._within("burst_factor", self.arrivals.burst_factor, 1, 1 / self.arrivals.burst_share)
+        self._within("max_turns", self.max_turns, 0, 10_000_000)
         self._within("think_s", self.think.mean_s, 0, 3600)
 
     @staticmethod

@@ -1,7 +1,9 @@
 """A worker's book: outcomes into figures, handed out window by window."""
 
+import math
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from bench.load.figures import Figures, Window
 from bench.load.outcome import OK, REFUSED, Outcome
@@ -20,6 +22,8 @@ class Book:
     under_way: dict[int, float] = field(default_factory=dict)  # id -> when it was meant to be sent
     sessions_open: int = 0
     accepted: dict[str, int] = field(default_factory=dict)  # session -> turns the desk took
+    first_sent_s: float = math.inf
+    last_done_s: float = 0.0
     _window_from_s: float = 0.0
 
     def started(self, number: int, intended_s: float) -> None:
@@ -31,6 +35,8 @@ class Book:
         intended_s = self.under_way.pop(number)
         figures, slo = self.figures, self.plan.slo
         figures.count("ended")
+        self.first_sent_s = min(self.first_sent_s, outcome.sent_s)
+        self.last_done_s = max(self.last_done_s, outcome.done_s)
         figures.count("refusals", outcome.refusals + (outcome.kind == REFUSED))
         if outcome.kind == REFUSED and outcome.retry_after_s is None:
             figures.count("refusals_without_retry_after")
@@ -57,7 +63,7 @@ class Book:
         if outcome.first_byte_s is not None:
             figures.time("ttft", outcome.first_byte_s - intended_s)
             figures.time("ttft_sent", outcome.first_byte_s - outcome.sent_s)
-        for before, after in zip(outcome.chunks_s, outcome.chunks_s[1:], strict=False):
+        for before, after in pairwise(outcome.chunks_s):
             figures.time("gap", after - before)
         if outcome.done_s - intended_s <= slo.turn_s and first - intended_s <= slo.first_s:
             figures.count("good")

@@ -1,6 +1,7 @@
 """Figures over time, in the form `bench report` draws: {title, x, y, xs, lines: {name: values}}."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from bench.load.figures import Figures, Window, total
@@ -27,7 +28,10 @@ def over_time(measured: Measured) -> list[Series]:
             "seconds",
             "turns/s",
             xs,
-            {"ended": [_rate(each, "ended", step_s) for each in added], "refused": [_rate(each, "refusals", step_s) for each in added]},
+            {
+                "ended": [_rate(each, "ended", step_s) for each in added],
+                "refused": [_rate(each, "refusals", step_s) for each in added],
+            },
         ),
         series(
             "Latency from the intended send time",
@@ -50,10 +54,11 @@ def processes_over_time(uses: Sequence[Use], begin_s: float) -> list[Series]:
         return []
     uses = uses[:: max(1, len(uses) // MAX_POINTS)]
     roles = sorted(uses[-1].rss_bytes)
-    pairs = [(before, after) for before, after in zip(uses, uses[1:], strict=False) if after.at_s - before.at_s > 0.2]
+    pairs = [(before, after) for before, after in pairwise(uses) if after.at_s - before.at_s > 0.2]
     share = {
         role: [
-            round((after.cpu_s.get(role, 0) - before.cpu_s.get(role, 0)) / (after.at_s - before.at_s), 4) for before, after in pairs
+            round((after.cpu_s.get(role, 0) - before.cpu_s.get(role, 0)) / (after.at_s - before.at_s), 4)
+            for before, after in pairs
         ]
         for role in roles
     }

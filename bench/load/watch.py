@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-ROOTS = (("-m", "serving.cli"), ("keepword", "serve"))
+ROOTS = (("-m", "serving.cli"), ("-m", "bench.simulator.stack"), ("keepword", "serve"))
 # what a process is, by a word in its name or command; the first that fits
 ROLES = (
     ("desk", ("ServeReplica:keepword:desk", "ServeReplica:keepword:Desk")),

@@ -45,9 +45,12 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A worker's last word: how many turns the desk took in each session."""
+    """A worker's last word: how many turns the desk took in each session, and the times of the first turn sent and the last
+    one done (the clock of time.monotonic)."""
 
     accepted: dict[str, int]
+    first_sent_s: float
+    last_done_s: float
 
 
 class Worker:
@@ -60,6 +63,8 @@ class Worker:
         self._idle: deque[Customer] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn_ids = itertools.count()
+        mine = len(range(self._number, self._plan.max_turns, self._plan.processes))
+        self._turns_left = mine if self._plan.max_turns else sys.maxsize
         self.book = Book(self._plan, self._number, 0.0)
 
     async def seat_all(self) -> int:
@@ -82,7 +87,8 @@ class Worker:
         reporting = self._loop.create_task(self._report())
         playing = self._loop.create_task(self._closed() if plan.arrivals.shape == "closed" else self._open())
         stopped = self._loop.create_task(stop.wait())
-        await asyncio.wait({playing, stopped}, timeout=plan.duration_s, return_when=asyncio.FIRST_COMPLETED)
+        end_s = begin_s + plan.duration_s
+        await asyncio.wait({playing, stopped}, timeout=end_s - self._loop.time(), return_when=asyncio.FIRST_COMPLETED)
         playing.cancel()
         if self._tasks and not stop.is_set():
             waiting = self._loop.create_task(asyncio.wait(self._tasks))
@@ -104,6 +110,8 @@ class Worker:
         for at_s in coming:
             intended_s = self.book.begin_s + at_s
             await self._due(intended_s)
+            if self._turns_left <= 0:
+                return
             if len(self._tasks) >= MAX_IN_FLIGHT:
                 self.book.figures.count("error_generator_full")
             elif visits:
@@ -115,13 +123,14 @@ class Worker:
         """Every customer thinks, speaks, listens, and thinks again."""
         while self._idle:
             self._spawn(self._regular(self._idle.popleft()))
-        await asyncio.Event().wait()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _regular(self, customer: Customer) -> None:
         end_s = self.book.begin_s + self._plan.duration_s
         ready_s = self.book.begin_s + thinking_s(self._plan.think, self._rng)
         now: Customer | None = customer
-        while ready_s < end_s:
+        while ready_s < end_s and self._turns_left > 0:
             await self._due(ready_s)
             if now is not None:
                 await self._turn(now, ready_s)
@@ -150,6 +159,7 @@ class Worker:
 
     async def _turn(self, customer: Customer, intended_s: float) -> None:
         number, outcome = next(self._turn_ids), Outcome(sent_s=self._loop.time())
+        self._turns_left -= 1
         self.book.started(number, intended_s)
         try:
             await customer.say(outcome)
@@ -235,7 +245,8 @@ async def work(orders: Orders, lines: asyncio.StreamReader) -> None:
         listening = asyncio.create_task(listen())
         await worker.play(float(at), stop)
         listening.cancel()
-    _tell("done", Report(worker.book.accepted))
+    book = worker.book
+    _tell("done", Report(book.accepted, min(book.first_sent_s, 1e18), book.last_done_s))
 
 
 async def _main() -> None:
