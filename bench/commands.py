@@ -5,11 +5,11 @@ import json
 import shlex
 import sys
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from bench.result import BenchResult, show
@@ -22,12 +22,12 @@ PackName = Annotated[str | None, typer.Option(help="A pack's name or folder.")]
 Save = Annotated[
     Path | None, typer.Option(help="Also keep the result in this folder, with its date and command, for `bench report`.")
 ]
-SAVE = "bench.save"  # the key under which a group of commands hands its --save down
+_save_to: ContextVar[Path | None] = ContextVar("save_to", default=None)  # from a group's options to its command's end
 
 
-def saving(context: typer.Context, save: Save = None) -> None:
+def saving(save: Save = None) -> None:
     """Options of every command of a group."""
-    context.meta[SAVE] = save
+    _save_to.set(save)
 
 
 def finish(measure: Callable[[], Awaitable[BenchResult]], *, as_json: bool) -> None:
@@ -37,7 +37,7 @@ def finish(measure: Callable[[], Awaitable[BenchResult]], *, as_json: bool) -> N
         return await measure()
 
     result = asyncio.run(run())
-    if (context := click.get_current_context(silent=True)) is not None and (folder := context.meta.get(SAVE)) is not None:
+    if (folder := _save_to.get()) is not None:
         keep(result, folder)
     show(result, as_json=as_json)
     raise typer.Exit(0 if result.ok else 1)

@@ -1,6 +1,10 @@
 """Requests to an OpenAI-compatible server: streamed chat completions of n tokens in and out, to measure any server alike."""
 
+import itertools
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import aiohttp
@@ -29,19 +33,18 @@ class ChatCustomer:
 
     left = False
 
-    def __init__(self, http: aiohttp.ClientSession, url: str, prompt: Prompt, prefix: str, rng: Random) -> None:
-        self._http, self._url, self._prompt, self._prefix, self._rng = http, f"{url}/v1/chat/completions", prompt, prefix, rng
+    def __init__(self, http: aiohttp.ClientSession, url: str, prompt: Prompt, texts: Iterator[str]) -> None:
+        self._http, self._url, self._prompt, self._texts = http, f"{url}/v1/chat/completions", prompt, texts
 
     async def say(self, outcome: Outcome) -> None:
-        own = words(self._prompt.input_tokens - self._prompt.prefix_tokens - CHAT_TEMPLATE_TOKENS, self._rng)
         body = {
             "model": self._prompt.model,
-            "messages": [{"role": "user", "content": f"{self._prefix} {own}".strip()}],
+            "messages": [{"role": "user", "content": next(self._texts)}],
             "max_tokens": self._prompt.output_tokens,
             "temperature": 0.0,
-            "ignore_eos": True,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **({"ignore_eos": True} if self._prompt.ignore_eos else {}),
         }
         try:
             async with self._http.post(self._url, json=body) as response:
@@ -84,16 +87,27 @@ class ChatCustomer:
 class ChatTarget:
     """Clients of one OpenAI-compatible server. Without a model's name, the first that `/v1/models` lists is asked."""
 
-    def __init__(self, http: aiohttp.ClientSession, plan: LoadPlan, rng: Random) -> None:
-        self._http, self._url, self._prompt, self._rng = http, plan.url, plan.prompt, rng
-        self._prefix = words(plan.prompt.prefix_tokens, Random(plan.seed)) if plan.prompt.prefix_tokens else ""
+    def __init__(self, http: aiohttp.ClientSession, plan: LoadPlan, rng: Random, number: int = 0) -> None:
+        self._http, self._url, self._prompt = http, plan.url, plan.prompt
+        self._texts = read(plan.prompt.file, number, plan.processes) if plan.prompt.file else made(plan, rng)
 
     async def seat(self) -> ChatCustomer:
         if not self._prompt.model:
             async with self._http.get(f"{self._url}/v1/models") as response:
                 if response.status != 200:
                     raise SeatRefused(f"http_{response.status}")
-                name = json.loads(await response.read())["data"][0]["id"]
-            p = self._prompt
-            self._prompt = Prompt(name, p.input_tokens, p.prefix_tokens, p.output_tokens)
-        return ChatCustomer(self._http, self._url, self._prompt, self._prefix, Random(self._rng.random()))
+                self._prompt = replace(self._prompt, model=json.loads(await response.read())["data"][0]["id"])
+        return ChatCustomer(self._http, self._url, self._prompt, self._texts)
+
+
+def made(plan: LoadPlan, rng: Random) -> Iterator[str]:
+    """Texts of about `input_tokens` tokens, which begin with the plan's shared prefix, without end."""
+    prompt = plan.prompt
+    prefix = words(prompt.prefix_tokens, Random(plan.seed)) + " " if prompt.prefix_tokens else ""
+    while True:
+        yield prefix + words(prompt.input_tokens - prompt.prefix_tokens - CHAT_TEMPLATE_TOKENS, rng)
+
+
+def read(file: str, number: int, processes: int) -> Iterator[str]:
+    """Worker `number`'s texts of a JSON list, again from the start when all were sent."""
+    return itertools.cycle(json.loads(Path(file).read_text(encoding="utf-8"))[number::processes])

@@ -66,12 +66,16 @@ class Slo:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A chat request of the target `openai`: tokens in, of which `prefix_tokens` every request shares, and tokens out."""
+    """A chat request of the target `openai`: tokens in, of which `prefix_tokens` every request shares, and tokens out.
+    `ignore_eos` asks for all of them (vLLM's parameter; other servers may refuse it). `file` names a JSON list of texts to send
+    in turn instead, one each."""
 
     model: str = ""
     input_tokens: int = 512
     prefix_tokens: int = 0
     output_tokens: int = 128
+    ignore_eos: bool = True
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ def spent(before: Use, after: Use) -> dict[str, float]:
 def _listener(url: str) -> psutil.Process:
     port = urlsplit(url).port or 80
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port and connection.pid:
             return psutil.Process(connection.pid)
     raise LookupError(f"no process of this user listens on port {port}")
 

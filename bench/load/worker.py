@@ -231,7 +231,7 @@ async def work(orders: Orders, lines: asyncio.StreamReader) -> None:
     timeout = aiohttp.ClientTimeout(total=plan.timeout_s)
     rng = random.Random(f"target {plan.seed} {orders.number}")
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
-        target: Target = DeskTarget(http, plan, rng) if plan.target == "desk" else ChatTarget(http, plan, rng)
+        target: Target = DeskTarget(http, plan, rng) if plan.target == "desk" else ChatTarget(http, plan, rng, orders.number)
         worker = Worker(orders, target)
         _tell("ready", await worker.seat_all())
         word, _, at = (await lines.readline()).decode().strip().partition(" ")
