@@ -13,7 +13,8 @@ from bench.load.plan import LoadPlan
 from bench.load.watch import OWN_CODE, Use, Watch, spent
 
 USE_EVERY_S = 1.0
-SATURATED_SHARE, SATURATED_LATE_S = 0.85, 0.05
+SATURATED_SHARE = 0.85
+LATE_SHARE = 0.1  # of the objective's first sentence: a generator this late (p99) colours the figures
 
 Hopeless = Callable[[Sequence[Window]], bool]
 Tell = Callable[[Window], None]
@@ -61,7 +62,7 @@ class Measured:
     @property
     def generator_limits(self) -> bool:
         """Whether the figures say more about the generator than about the service."""
-        return self.generator_share > SATURATED_SHARE or self.figures.at("late", 0.99) > SATURATED_LATE_S
+        return self.generator_share > SATURATED_SHARE or self.figures.at("late", 0.99) > LATE_SHARE * self.plan.slo.first_s
 
     def cpu_ms_a_turn(self, roles: Sequence[str] = ()) -> float:
         """CPU milliseconds a turn of these roles, or of all."""

@@ -22,6 +22,7 @@ def over_time(measured: Measured) -> list[Series]:
     slots = _slots(measured.windows, step_s)
     xs = [round((slot + 1) * step_s, 2) for slot, _ in slots]
     added = [total(windows) for _, windows in slots]
+    timed = [(at, each) for at, each in zip(xs, added, strict=True) if "turn" in each.histograms]  # the warm-up is not
     found = [
         series(
             "Turns a second",
@@ -37,11 +38,11 @@ def over_time(measured: Measured) -> list[Series]:
             "Latency from the intended send time",
             "seconds",
             "seconds",
-            xs,
+            [at for at, _ in timed],
             {
-                "first sentence p50": [each.at("first_sentence", 0.5) for each in added],
-                "turn p50": [each.at("turn", 0.5) for each in added],
-                "turn p99": [each.at("turn", 0.99) for each in added],
+                "first sentence p50": [each.at("first_sentence", 0.5) for _, each in timed],
+                "turn p50": [each.at("turn", 0.5) for _, each in timed],
+                "turn p99": [each.at("turn", 0.99) for _, each in timed],
             },
         ),
     ]

@@ -171,8 +171,7 @@ def _telling(journal: Journal, plan: LoadPlan) -> Callable[[Window], None]:
             what="window",
             minutes=round(window.end_s / 60, 2),
             turns=figures.counts["ended"],
-            turn_p50_s=figures.at("turn", 0.5),
-            turn_p99_s=figures.at("turn", 0.99),
+            **{f"turn_p{q:g}_s": figures.at("turn", q / 100) for q in (50, 99) if "turn" in figures.histograms},
             refused=figures.counts["refusals"],
             errors=figures.of("error_"),
         )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
@@ -10,12 +11,20 @@ from bench.report.read import Judged, Result
 CSS_FILE = "report.css"
 
 
-def page(results: Sequence[Result], plots: Mapping[str, Sequence[str]], title: str = "Keepword, measured") -> str:
-    """The whole page. `plots`: a result's slug -> its inline SVGs."""
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Inline SVG of one result: its figures against their limits (empty when none has one), and its series."""
+
+    limits: str = ""
+    series: tuple[str, ...] = ()
+
+
+def page(results: Sequence[Result], pictures: Mapping[str, Pictures], title: str = "Keepword, measured") -> str:
+    """The whole page. `pictures` are by a result's slug."""
     css = files("bench.report").joinpath(CSS_FILE).read_text(encoding="utf-8")
     short = sum(not result.ok for result in results)
     said = f"{len(results)} results, {'all bars held' if not short else f'{short} with a bar that falls short'}."
-    sections = "\n".join(_section(result, plots.get(result.slug, ())) for result in results)
+    sections = "\n".join(_section(result, pictures.get(result.slug, Pictures())) for result in results)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -57,17 +66,19 @@ def _overview(results: Sequence[Result]) -> str:
 </section>"""
 
 
-def _section(result: Result, plots: Sequence[str]) -> str:
-    figures = "\n".join(f"<figure>{each}</figure>" for each in plots)
+def _section(result: Result, pictures: Pictures) -> str:
+    figures = "\n".join(f"<figure>{each}</figure>" for each in pictures.series)
+    limits = f"<figure>{pictures.limits}</figure>" if pictures.limits else ""
     detail = escape(json.dumps(result.detail, indent=1, ensure_ascii=False))
     return f"""<section id="{escape(result.slug)}">
 <h2>{escape(result.name)} {_badge(result.ok)}</h2>
 <p class="made">{escape(result.machine)} · {escape(_day(result.date))}</p>
 <pre class="command">{escape(result.command)}</pre>
+<div class="measured">
 {_bars(result.bars)}
-<div class="plots">
-{figures}
+{limits}
 </div>
+<div class="plots">{figures}</div>
 <details><summary>Everything it told</summary><pre>{detail}</pre></details>
 </section>"""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bench.report.page import page
+from bench.report.page import Pictures, page
 from bench.report.plots import limit_plot, line_plot, png, svg
 from bench.report.read import Result, read_all
 
@@ -15,24 +15,33 @@ def write(results: Path, out: Path) -> Path:
     holds none."""
     found = read_all(results)
     out.mkdir(parents=True, exist_ok=True)
-    plots: dict[str, list[str]] = {}
-    for result in found:
-        for number, (label, figure) in enumerate(_figures(result)):
-            png(figure, out / f"{result.slug}-{number}.png")
-            plots.setdefault(result.slug, []).append(_unique(svg(figure, label), f"{result.slug}-{number}-"))
+    pictures = {result.slug: _pictures(result, out) for result in found}
     whole = [json.loads(result.file.read_text(encoding="utf-8")) for result in found]
     (out / "results.json").write_text(json.dumps(whole, ensure_ascii=False), encoding="utf-8")
     index = out / "index.html"
-    index.write_text(page(found, plots), encoding="utf-8")
+    index.write_text(page(found, pictures), encoding="utf-8")
     return index
 
 
-def _figures(result: Result) -> list[tuple[str, Figure]]:
-    """(label, figure) of everything a result has to draw; a series needs two points to be a line."""
+def _pictures(result: Result, out: Path) -> Pictures:
+    """Everything a result has to draw, also written as PNG; a series needs two points to be a line."""
     judged = limit_plot(result.bars)
-    found = [(f"{result.name}: measured against the limits", judged)] if judged is not None else []
-    lines = [(f"{result.name}: {each.title}", line_plot(each)) for each in result.series if len(each.xs) > 1]
-    return found + lines
+    limits = (
+        "" if judged is None else _drawn(judged, out, f"{result.slug}-limits", f"{result.name}: measured against the limits")
+    )
+    lines = [each for each in result.series if len(each.xs) > 1]
+    return Pictures(
+        limits,
+        tuple(
+            _drawn(line_plot(each), out, f"{result.slug}-{number}", f"{result.name}: {each.title}")
+            for number, each in enumerate(lines, 1)
+        ),
+    )
+
+
+def _drawn(figure: Figure, out: Path, name: str, label: str) -> str:
+    png(figure, out / f"{name}.png")
+    return _unique(svg(figure, label), f"{name}-")
 
 
 def _unique(text: str, prefix: str) -> str:
