@@ -8,6 +8,9 @@ import typer
 
 from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread
 from bench.peers.commands import register as register_peers
+import bench.load.commands
+import bench.report.commands
+from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread, saving
 from bench.result import BenchResult
 from bench.simulator.commands import register as register_simulator
 
@@ -15,6 +18,10 @@ eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help
 bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True)
 register_simulator(bench_app)
 register_peers(bench_app)
+eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True, callback=saving)
+bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True, callback=saving)
+bench.load.commands.register(bench_app)
+bench.report.commands.register(bench_app)
 
 
 @eval_app.command("planning")
