@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from agents.domain.events import Event, StoredEvent, Taped
 from agents.passing_store import PassingStore
 from agents.ports import Store
+from serving.stores.errors import StoreUnavailable
 
 POLL_S = 0.5
 HEARTBEAT_S = 15.0
@@ -25,6 +26,13 @@ class NotifyingStore(PassingStore):
             wake.set()
         return stored
 
+    async def _new(self, session_id: str, after_seq: int) -> tuple[StoredEvent, ...]:
+        """What came since; nothing while the database is away: who listens goes on listening."""
+        try:
+            return await self._inner.events(session_id, after_seq=after_seq)
+        except StoreUnavailable:
+            return ()
+
     async def follow(self, session_id: str, *, after_seq: int) -> AsyncGenerator[StoredEvent | None, None]:
         """Events after `after_seq`, without end; None when nothing came for a heartbeat's time. Close it to stop."""
         wake, seq, idle = asyncio.Event(), after_seq, 0.0
@@ -32,7 +40,7 @@ class NotifyingStore(PassingStore):
         try:
             while True:
                 wake.clear()
-                for stored in await self._inner.events(session_id, after_seq=seq):
+                for stored in await self._new(session_id, seq):
                     seq, idle = stored.seq, 0.0
                     if not isinstance(stored.event, Taped):  # for replays, not for a customer's eyes
                         yield stored
