@@ -44,8 +44,9 @@ class Leases:
 
     @asynccontextmanager
     async def keeping(self, session_id: str, holder: str) -> AsyncGenerator[None, None]:
-        """Keep a taken lease while this block runs in this task, then give it back. When another process has taken the session,
-        the block is cancelled and LeaseLost raised."""
+        """Keep a taken lease while this block runs in this task, and give it back when it has ended well. What breaks off leaves
+        its lease to run out, so that the session is found. When another process has taken the session, the block is cut and
+        LeaseLost raised."""
         task, place = asyncio.current_task(), (session_id, holder)
         assert task is not None
         self._held[place] = task
@@ -58,9 +59,10 @@ class Leases:
                 raise
             task.uncancel()
             raise LeaseLost("another process answers this session now") from None
+        else:
+            await self.give_back(session_id, holder)
         finally:
-            if self._held.pop(place, None) is not None:
-                await self.give_back(session_id, holder)
+            self._held.pop(place, None)
             if not self._held and self._renewing is not None:
                 self._renewing.cancel()
                 self._renewing = None

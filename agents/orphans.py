@@ -71,38 +71,36 @@ class Orphans:
         return sum([await self._take_over(lease.session_id, carry_on) for lease in due])
 
     async def _take_over(self, session_id: str, carry_on: CarryOn) -> bool:
+        """Whether there was a turn to finish. The new lease is given back when the turn has ended; if this fails on the way, it
+        runs out and the session is found again."""
         holder = f"take_{uuid4().hex[:24]}"
         if not await self._leases.take(session_id, holder):
             return False
-        kept = False
-        try:
-            stored = await self._store.events(session_id)
-            turn_id = fold(each.event for each in stored).open_turn_id
-            if turn_id is not None:
-                log.warning("a turn's process died", extra={"session_id": session_id, "turn_id": turn_id})
-                kept = await self._finish(stored, turn_id, holder, carry_on)
-            return turn_id is not None
-        finally:
-            if not kept:
-                await self._leases.give_back(session_id, holder)
+        stored = await self._store.events(session_id)
+        turn_id = fold(each.event for each in stored).open_turn_id
+        if turn_id is None:
+            await self._leases.give_back(session_id, holder)
+            return False
+        log.warning("a turn's process died", extra={"session_id": session_id, "turn_id": turn_id})
+        await self._finish(stored, turn_id, holder, carry_on)
+        return True
 
-    async def _finish(self, stored: Sequence[StoredEvent], turn_id: str, holder: str, carry_on: CarryOn) -> bool:
-        """Whether the turn goes on under `holder`."""
+    async def _finish(self, stored: Sequence[StoredEvent], turn_id: str, holder: str, carry_on: CarryOn) -> None:
         before = before_turn([each.event for each in stored], turn_id)
         line = await self._line(before)
         if line is not None and line.status is ActionStatus.INTENDED:
-            return False  # the dead process's call may still land: at a later sweep it is certain
+            return  # the dead process's call may still land: when this lease has run out, too, it is certain
         settled = line is not None and line.status in (ActionStatus.DONE, ActionStatus.UNKNOWN)
         end = self._told(before, stored, turn_id, line) if line is not None and settled else []
         begun = await self._store.append(before.session_id, [TurnRestarted(turn_id), *end], expected_seq=stored[-1].seq)
         if end:
-            return False
+            await self._leases.give_back(before.session_id, holder)
+            return
         started_seq = next(s.seq for s in stored if isinstance(s.event, TurnStarted) and s.event.turn_id == turn_id)
         resumed = AcceptedTurn(
             before.session_id, turn_id, started_seq - 1, state=before, holder=holder, resumed_seq=begun[-1].seq
         )
         await carry_on(resumed)
-        return True
 
     async def _line(self, before: SessionState) -> ActionRecord | None:
         """The ledger's line of the offer that was open when the turn began, settled if it can be; None: nothing was begun."""

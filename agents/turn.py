@@ -154,19 +154,21 @@ class TurnLoop:
             started = TurnStarted(turn_id, text, locale or state.locale, idempotency_key)
             await self._store.append(session_id, [started], expected_seq=seq)
             return AcceptedTurn(session_id, turn_id, seq, state=state, holder=turn_id)
-        except BaseException:
+        except TurnInProgress:  # after any other failure the message may be there: the lease runs out, and it is found
             await self._leases.give_back(session_id, turn_id)
             raise
 
     async def run(self, accepted: AcceptedTurn) -> None:
         """Answer an accepted turn. Never raises; ends with TurnDone, or with TurnFailed and a handoff. A turn that another
-        process took over meanwhile is left to it."""
+        process took over meanwhile is left to it, and one that cannot even be ended to whoever finds its lease run out."""
         try:
             async with self._leases.keeping(accepted.session_id, accepted.holder):
                 with taping() as tape:
                     await self._run(accepted, tape)
         except LeaseLost as error:
             log.warning("turn left: %s", error.message, extra={"turn_id": accepted.turn_id})
+        except Exception:
+            log.exception("a turn could not be ended", extra={"turn_id": accepted.turn_id})
 
     async def _run(self, accepted: AcceptedTurn, tape: Tape) -> None:
         recorder = Recorder(self._lasting, self._clock, accepted, tape)
@@ -229,16 +231,13 @@ class TurnLoop:
         await recorder.end(TurnDone(recorder.turn_id, text, recorder.usage(), recorder.timings, clause_ids))
 
     async def _fail(self, recorder: Recorder, error: Exception) -> None:
-        """The last resort: a person takes over, and the customer is told so. If even that cannot be stored, the log has it."""
+        """The last resort: a person takes over, and the customer is told so. Raises when even that cannot be stored."""
         points = Points(self._pack, recorder.state.locale)
         handoff = new_handoff(self._pack, recorder.state, self._clock, reason=f"turn failed: {type(error).__name__}")
         kind = getattr(error, "type", "internal")
-        try:
-            await recorder.record(HandoffRaised(recorder.turn_id, handoff))
-            message = joined([points.text("unavailable"), points.handoff(handoff)], recorder.state.locale)
-            await recorder.end(TurnFailed(recorder.turn_id, kind, message))
-        except Exception:
-            log.exception("a failed turn could not be closed", extra={"turn_id": recorder.turn_id})
+        await recorder.record(HandoffRaised(recorder.turn_id, handoff))
+        message = joined([points.text("unavailable"), points.handoff(handoff)], recorder.state.locale)
+        await recorder.end(TurnFailed(recorder.turn_id, kind, message))
 
 
 def joined(sentences: list[str], locale: Locale) -> str:

@@ -22,7 +22,7 @@ from serving.stores.errors import StoreUnavailable
 from serving.stores.migrate import upgrade
 from serving.stores.personal import merged, read, salted, split
 from serving.stores.signing import Signer, Verifier, event_text, head_text
-from serving.stores.watchdog import CONNECT_TIMEOUT_S, watched
+from serving.stores.watchdog import CONNECT_TIMEOUT_S, HANGS_AFTER_S, watched
 
 COUNTED = (ActionStatus.INTENDED.value, ActionStatus.DONE.value, ActionStatus.UNKNOWN.value)
 OPEN = (ActionStatus.INTENDED.value, ActionStatus.UNKNOWN.value)
@@ -33,19 +33,21 @@ UPGRADE_LOCK = 0x6B777570  # any number that only upgrades lock
 class SqlStore:
     """Implements `agents.ports.Store`. Build with `open`."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock, signer: Signer) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Clock, signer: Signer, *, hangs_after_s: float = HANGS_AFTER_S) -> None:
         self.engine, self._clock, self._signer = engine, clock, signer
+        self._hangs_after_s = hangs_after_s
 
     @classmethod
-    async def open(cls, url: str, clock: Clock, signer: Signer) -> "SqlStore":
-        """Connect and bring the schema up to date. `signer` signs the log. Raises StoreUnavailable."""
+    async def open(cls, url: str, clock: Clock, signer: Signer, *, hangs_after_s: float = HANGS_AFTER_S) -> "SqlStore":
+        """Connect and bring the schema up to date. `signer` signs the log. A transaction that takes `hangs_after_s` is cut
+        (PostgreSQL; SQLite has its own limit). Raises StoreUnavailable."""
         given: dict[str, Any] = {}
         if not url.startswith("sqlite"):
             given = {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}, "pool_timeout": CHECKOUT_TIMEOUT_S}
         engine = create_async_engine(url, **given)
         if engine.dialect.name == "sqlite":
             event.listen(engine.sync_engine, "connect", _sqlite_pragmas)
-        store = cls(engine, clock, signer)
+        store = cls(engine, clock, signer, hangs_after_s=hangs_after_s)
         async with _translated(), engine.begin() as connection:
             if engine.dialect.name == "postgresql":  # replicas that start together upgrade one after the other
                 await connection.execute(select(func.pg_advisory_xact_lock(UPGRADE_LOCK)))
@@ -301,7 +303,7 @@ class SqlStore:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncGenerator[AsyncConnection, None]:
-        async with _translated(), self.engine.begin() as connection, watched(connection):
+        async with _translated(), self.engine.begin() as connection, watched(connection, self._hangs_after_s):
             yield connection
 
 

@@ -15,7 +15,7 @@ HANGS_AFTER_S = 5.0
 
 
 @asynccontextmanager
-async def watched(connection: AsyncConnection, *, hangs_after_s: float = HANGS_AFTER_S) -> AsyncGenerator[None, None]:
+async def watched(connection: AsyncConnection, hangs_after_s: float) -> AsyncGenerator[None, None]:
     """Run a transaction's statements; after `hangs_after_s` the socket is shut, and the statement under way fails as with a
     server that went away. A driver without a socket (SQLite's) is left alone."""
     driver: Any = (await connection.get_raw_connection()).driver_connection
