@@ -44,9 +44,9 @@ class Leases:
 
     @asynccontextmanager
     async def keeping(self, session_id: str, holder: str) -> AsyncGenerator[None, None]:
-        """Keep a taken lease while this block runs in this task, and give it back when it has ended well. What breaks off leaves
-        its lease to run out, so that the session is found. When another process has taken the session, the block is cut and
-        LeaseLost raised."""
+        """Keep a taken lease while this block runs in this task, and give it back when it has ended well. What breaks off
+        leaves its lease to run out, so that the session is found. When another process has taken the session, the block is
+        cut and LeaseLost raised."""
         task, place = asyncio.current_task(), (session_id, holder)
         assert task is not None
         self._held[place] = task
