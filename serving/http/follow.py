@@ -14,7 +14,10 @@ HEARTBEAT_S = 15.0
 
 
 class NotifyingStore(PassingStore):
-    """A Store that wakes followers after each append."""
+    """A Store that wakes followers after each append. `leaving`: this process is about to end, and who follows a whole session
+    should do it elsewhere."""
+
+    leaving = False
 
     def __init__(self, inner: Store) -> None:
         super().__init__(inner)
@@ -33,8 +36,16 @@ class NotifyingStore(PassingStore):
         except StoreUnavailable:
             return ()
 
-    async def follow(self, session_id: str, *, after_seq: int) -> AsyncGenerator[StoredEvent | None, None]:
-        """Events after `after_seq`, without end; None when nothing came for a heartbeat's time. Close it to stop."""
+    def send_followers_away(self) -> None:
+        """End the following of sessions."""
+        self.leaving = True
+        for followers in self._waiting.values():
+            for wake in followers:
+                wake.set()
+
+    async def follow(self, session_id: str, *, after_seq: int, stays: bool = True) -> AsyncGenerator[StoredEvent | None, None]:
+        """Events after `after_seq`; None when nothing came for a heartbeat's time. Without end, or, unless it `stays`, until
+        this process is about to go. Close it to stop."""
         wake, seq, idle = asyncio.Event(), after_seq, 0.0
         self._waiting[session_id].add(wake)
         try:
@@ -44,6 +55,8 @@ class NotifyingStore(PassingStore):
                     seq, idle = stored.seq, 0.0
                     if not isinstance(stored.event, Taped):  # for replays, not for a customer's eyes
                         yield stored
+                if self.leaving and not stays:
+                    return
                 try:
                     await asyncio.wait_for(wake.wait(), POLL_S)
                 except TimeoutError:
