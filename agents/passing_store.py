@@ -5,7 +5,7 @@ from datetime import datetime
 
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord
-from agents.ports import Permits, Store
+from agents.ports import Lease, Permits, Store
 
 
 class PassingStore:
@@ -23,6 +23,12 @@ class PassingStore:
 
     async def release_lease(self, session_id: str, holder: str) -> None:
         await self._inner.release_lease(session_id, holder)
+
+    async def renew_leases(self, held: Sequence[tuple[str, str]], *, ttl_s: float) -> frozenset[tuple[str, str]]:
+        return await self._inner.renew_leases(held, ttl_s=ttl_s)
+
+    async def expired_leases(self) -> tuple[Lease, ...]:
+        return await self._inner.expired_leases()
 
     async def turn_by_key(self, session_id: str, idempotency_key: str) -> str | None:
         return await self._inner.turn_by_key(session_id, idempotency_key)

@@ -9,7 +9,7 @@ from agents.domain import errors
 from agents.domain.errors import BadInput, KeepwordError, Overloaded, PackInvalid
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord, ActionStatus, Locale, Proposal, ToolSpec
-from agents.ports import ModelChunk, ModelRequest, ModelResult, Permits, Retrieved, ToolCall
+from agents.ports import Lease, ModelChunk, ModelRequest, ModelResult, Permits, Retrieved, ToolCall
 from agents.tape import RECORDS, RESULT, RETRIEVED, Tape, TapeEnded, call_question
 
 ERRORS = {kind.type: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, KeepwordError)}
@@ -95,6 +95,12 @@ class PlayedStore:
 
     async def release_lease(self, session_id: str, holder: str) -> None:
         return None
+
+    async def renew_leases(self, held: Sequence[tuple[str, str]], *, ttl_s: float) -> frozenset[tuple[str, str]]:
+        return frozenset(held)
+
+    async def expired_leases(self) -> tuple[Lease, ...]:
+        return ()
 
     async def turn_by_key(self, session_id: str, idempotency_key: str) -> str | None:
         return None

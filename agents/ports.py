@@ -102,6 +102,15 @@ class Retriever(Protocol):
     def retrieve(self, text: str, locale: Locale, *, exemplars: int = 8, clauses: int = 6) -> Retrieved: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A session taken by `holder` until `until`."""
+
+    session_id: str
+    holder: str
+    until: datetime
+
+
 Permits = Callable[[Sequence[ActionRecord]], bool]
 """Whether an action is permitted beside the customer's other counted ledger lines. Pure and fast: it runs in a transaction."""
 
@@ -122,6 +131,15 @@ class Store(Protocol):
         ...
 
     async def release_lease(self, session_id: str, holder: str) -> None: ...
+
+    async def renew_leases(self, held: Sequence[tuple[str, str]], *, ttl_s: float) -> frozenset[tuple[str, str]]:
+        """Prolong leases, given as (session id, holder); those still held. A lease that ran out is prolonged too, unless
+        somebody else took the session meanwhile."""
+        ...
+
+    async def expired_leases(self) -> tuple[Lease, ...]:
+        """Leases that ran out and were never given back: their processes died, or hang."""
+        ...
 
     async def turn_by_key(self, session_id: str, idempotency_key: str) -> str | None:
         """The turn id an idempotency key already started, if any."""

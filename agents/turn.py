@@ -24,6 +24,7 @@ from agents.domain.events import (
 from agents.domain.pack import Pack
 from agents.domain.session import SessionState, apply, fold
 from agents.domain.words import Act, Locale
+from agents.lease import LeaseLost, Leases
 from agents.ledger.ledger import LOOK_BACK
 from agents.planning.planner import Planner
 from agents.ports import BackOffice, Clock, ModelResult, Store, ToolCall
@@ -41,26 +42,26 @@ MIN_DRAFT_S = 1.0  # with less time than this left, the reply is the pack's word
 
 @dataclass(frozen=True, slots=True)
 class AcceptedTurn:
-    """A turn that will end in a reply. `after_seq` is the last event before it; `replayed`: an earlier request started it."""
+    """A turn that will end in a reply. `after_seq` is the last event before it; `replayed`: an earlier request started it.
+    `holder` holds the session's lease. `resumed_seq`, when not 0: its first process died, and it is answered anew from the
+    session's event of that number on."""
 
     session_id: str
     turn_id: str
     after_seq: int
     replayed: bool = False
     state: SessionState = field(default_factory=SessionState, repr=False)
+    holder: str = ""
+    resumed_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class TurnLimits:
-    """Seconds. `turn_s` is the whole turn's deadline; the lease outlives it so that a crashed turn frees the session."""
+    """Seconds. `turn_s` is the whole turn's deadline."""
 
     turn_s: float = 60.0
     plan_s: float = 20.0
     draft_s: float = 20.0
-
-    @property
-    def lease_s(self) -> float:
-        return self.turn_s + 15.0
 
 
 class Recorder:
@@ -70,7 +71,7 @@ class Recorder:
         self._store, self._clock, self._tape = store, clock, tape
         self._session_id = accepted.session_id
         self._started = self._lap = clock.monotonic()
-        self._seq = accepted.after_seq + 1
+        self._seq = accepted.resumed_seq or accepted.after_seq + 1
         self.turn_id = accepted.turn_id
         self.state = accepted.state
         self.timings: dict[str, float] = {}
@@ -110,7 +111,8 @@ class Recorder:
 
 
 class TurnLoop:
-    """Runs turns of one pack. All it needs comes in; `serving/wiring.py` builds it."""
+    """Runs turns of one pack. All it needs comes in; `serving/wiring.py` builds it. `lasting` is the store for accepted turns:
+    it outlasts a database that is away for some seconds, where `store` refuses new turns."""
 
     def __init__(
         self,
@@ -123,10 +125,12 @@ class TurnLoop:
         decider: Decider,
         reply: ReplyAgent,
         limits: TurnLimits | None = None,
+        lasting: Store | None = None,
     ) -> None:
         self._pack, self._store, self._back_office, self._clock = pack, store, back_office, clock
         self._planner, self._decider, self._reply = planner, decider, reply
         self._limits = limits or TurnLimits()
+        self._lasting, self._leases = lasting or store, Leases(store)
 
     async def accept(
         self, session_id: str, text: str, *, locale: Locale | None = None, idempotency_key: str | None = None
@@ -137,7 +141,7 @@ class TurnLoop:
             first = next(s.seq for s in stored if isinstance(s.event, TurnStarted) and s.event.turn_id == turn_id)
             return AcceptedTurn(session_id, turn_id, first - 1, replayed=True)
         turn_id = f"turn_{uuid.uuid4().hex[:16]}"
-        if not await self._store.acquire_lease(session_id, turn_id, ttl_s=self._limits.lease_s):
+        if not await self._leases.take(session_id, turn_id):
             raise TurnInProgress("this session is answering another message")
         try:
             stored = await self._store.events(session_id)
@@ -149,19 +153,26 @@ class TurnLoop:
                 state = fold((*(s.event for s in stored), *lost))
             started = TurnStarted(turn_id, text, locale or state.locale, idempotency_key)
             await self._store.append(session_id, [started], expected_seq=seq)
-            return AcceptedTurn(session_id, turn_id, seq, state=state)
-        except BaseException:
-            await self._store.release_lease(session_id, turn_id)
+            return AcceptedTurn(session_id, turn_id, seq, state=state, holder=turn_id)
+        except TurnInProgress:  # after any other failure the message may be there: the lease runs out, and it is found
+            await self._leases.give_back(session_id, turn_id)
             raise
 
     async def run(self, accepted: AcceptedTurn) -> None:
-        """Answer an accepted turn. Never raises; ends with TurnDone, or with TurnFailed and a handoff."""
-        with taping() as tape:
-            await self._run(accepted, tape)
+        """Answer an accepted turn. Never raises; ends with TurnDone, or with TurnFailed and a handoff. A turn that another
+        process took over meanwhile is left to it, and one that cannot even be ended to whoever finds its lease run out."""
+        try:
+            async with self._leases.keeping(accepted.session_id, accepted.holder):
+                with taping() as tape:
+                    await self._run(accepted, tape)
+        except LeaseLost as error:
+            log.warning("turn left: %s", error.message, extra={"turn_id": accepted.turn_id})
+        except Exception:
+            log.exception("a turn could not be ended", extra={"turn_id": accepted.turn_id})
 
     async def _run(self, accepted: AcceptedTurn, tape: Tape) -> None:
-        recorder = Recorder(self._store, self._clock, accepted, tape)
-        stored = await self._store.events(accepted.session_id, after_seq=accepted.after_seq)
+        recorder = Recorder(self._lasting, self._clock, accepted, tape)
+        stored = await self._lasting.events(accepted.session_id, after_seq=accepted.after_seq)
         started = next(s.event for s in stored if isinstance(s.event, TurnStarted))
         before, recorder.state = accepted.state, apply(accepted.state, started)
         try:
@@ -170,8 +181,6 @@ class TurnLoop:
         except Exception as error:
             log.exception("turn failed", extra={"session_id": accepted.session_id, "turn_id": accepted.turn_id})
             await self._fail(recorder, error)
-        finally:
-            await self._store.release_lease(accepted.session_id, accepted.turn_id)
 
     async def _answer(self, recorder: Recorder, before: SessionState, started: TurnStarted) -> None:
         planned = await self._planner.plan(before, started.text, locale=started.locale, deadline_s=self._limits.plan_s)
@@ -186,7 +195,7 @@ class TurnLoop:
 
         call = ToolCall(recorder.state.customer_id, self._clock.now())
         reads = self._pack.scenarios[plan.scenario].reads if plan.act is not Act.GREETS or before.open_offer else ()
-        spent = await self._store.actions(recorder.state.customer_id, since=self._clock.now() - LOOK_BACK)
+        spent = await self._lasting.actions(recorder.state.customer_id, since=self._clock.now() - LOOK_BACK)
         gathered = await gather(self._back_office, reads, plan.slots, call)
         if reads:
             await recorder.record(FactsGathered(recorder.turn_id, gathered.facts, gathered.failed, recorder.lap("tools")))
@@ -222,16 +231,13 @@ class TurnLoop:
         await recorder.end(TurnDone(recorder.turn_id, text, recorder.usage(), recorder.timings, clause_ids))
 
     async def _fail(self, recorder: Recorder, error: Exception) -> None:
-        """The last resort: a person takes over, and the customer is told so. If even that cannot be stored, the log has it."""
+        """The last resort: a person takes over, and the customer is told so. Raises when even that cannot be stored."""
         points = Points(self._pack, recorder.state.locale)
         handoff = new_handoff(self._pack, recorder.state, self._clock, reason=f"turn failed: {type(error).__name__}")
         kind = getattr(error, "type", "internal")
-        try:
-            await recorder.record(HandoffRaised(recorder.turn_id, handoff))
-            message = joined([points.text("unavailable"), points.handoff(handoff)], recorder.state.locale)
-            await recorder.end(TurnFailed(recorder.turn_id, kind, message))
-        except Exception:
-            log.exception("a failed turn could not be closed", extra={"turn_id": recorder.turn_id})
+        await recorder.record(HandoffRaised(recorder.turn_id, handoff))
+        message = joined([points.text("unavailable"), points.handoff(handoff)], recorder.state.locale)
+        await recorder.end(TurnFailed(recorder.turn_id, kind, message))
 
 
 def joined(sentences: list[str], locale: Locale) -> str:

@@ -1,5 +1,6 @@
 """The desk as a Ray Serve ingress: gateway and turn loop in one replica, the engine in another."""
 
+import asyncio
 from contextlib import suppress
 from typing import Any
 
@@ -11,12 +12,19 @@ from agents.domain.errors import EmptyOutput, TruncatedOutput
 from agents.ports import Message, ModelRequest
 from serving.app import create_app
 from serving.clock import SystemClock
+from serving.drain import on_drain
 from serving.engine.handle import EngineHandle
+from serving.routing import affinity
+from serving.scaling import scaling
 from serving.settings import Settings
 from serving.wiring import OpenDesk, open_desk
 
 PROBE_DEADLINE_S = 10.0
 MAX_ONGOING_REQUESTS = 2000  # streams mostly wait: Serve's default of 5 would refuse the sixth customer
+NUM_CPUS = 0.5
+SLACK = 64  # requests a desk may hold before another takes its sessions: most of them wait
+ENDING_S = 15.0  # beyond a turn's deadline, until a replica that is to go is ended
+WAIT_LOOP_S = 0.5
 
 
 class DeskDeployment:
@@ -28,6 +36,12 @@ class DeskDeployment:
         self._settings, self._engine = settings, EngineHandle(engine)
         self._engine_answered = False
         self._open: OpenDesk = await open_desk(settings, self._engine, SystemClock(), engine_ready=self._engine_ready)
+        self._draining = asyncio.create_task(on_drain(self._open.desk.store.send_followers_away))
+
+    async def __del__(self) -> None:
+        """Serve's hook, after the last request: turns nobody listens to any more are finished, too."""
+        self._draining.cancel()
+        await self._open.close()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._open.desk)
@@ -43,12 +57,16 @@ class DeskDeployment:
 
 def desk_app(settings: Settings, engine: serve.Application) -> serve.Application:
     """The whole application: this desk over that engine."""
+    scale = scaling("DESK", settings.desk_replicas, settings.desk_max_replicas, settings.desk_target_ongoing)
     deployment: Any = serve.deployment(
         serve.ingress()(DeskDeployment),
         name="desk",
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
-        ray_actor_options={"num_cpus": 0.5},
-        graceful_shutdown_timeout_s=20,
+        ray_actor_options={"num_cpus": NUM_CPUS},
+        graceful_shutdown_timeout_s=settings.turn_deadline_s + ENDING_S,
+        graceful_shutdown_wait_loop_s=WAIT_LOOP_S,
+        request_router_config=affinity(slack=SLACK),
+        **scale.options(surge=True),
     )
     application: serve.Application = deployment.bind(settings, engine)
     return application

@@ -21,6 +21,7 @@ from agents.domain.pack import Pack
 from agents.domain.session import SessionState, fold
 from agents.domain.words import ActionRecord, Facts, Locale, Offer, Proposal, Ruling, Verdict
 from agents.ledger.ledger import Ledger
+from agents.orphans import Orphans
 from agents.packs.loader import load_pack, tools_module
 from agents.planning.planner import Planner
 from agents.policy.engine import PolicyEngine
@@ -35,8 +36,12 @@ from agents.turn import TurnLimits, TurnLoop
 from serving.clock import SystemClock
 from serving.engine.steady import SteadyModel
 from serving.http.tokens import kept_secret
+from serving.stores.patient import PatientStore
 from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore
+
+BRIEF_S = 0.5  # a new turn is refused after this much of a database that is away: its client asks again
+LASTING_S = 45.0  # an accepted one waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class Rooms:
     ledger: Ledger
     policy: PolicyEngine
     recovery: Recovery
+    orphans: Orphans
 
 
 def put_together(
@@ -65,10 +71,12 @@ def put_together(
     """The rooms of a desk over what it stands on. The only place that knows which needs which. `taped`: turns keep what they
     were told, so that they can be replayed. `pause` is how the ledger waits some seconds."""
     model = SteadyModel(MaskedModel(model))
+    lasting: Store = PatientStore(store, clock, patience_s=LASTING_S)
+    store = PatientStore(store, clock, patience_s=BRIEF_S)
     if taped:
-        store, back_office, clock = TapedStore(store), TapedOffice(back_office), TapedClock(clock)
+        lasting, back_office, clock = TapedStore(lasting), TapedOffice(back_office), TapedClock(clock)
         model, retriever = TapedModel(model), TapedRetriever(retriever)
-    ledger, policy = Ledger(store, back_office, clock, pause=pause), PolicyEngine(pack)
+    ledger, policy = Ledger(lasting, back_office, clock, pause=pause), PolicyEngine(pack)
     turns = TurnLoop(
         pack,
         store=store,
@@ -78,8 +86,10 @@ def put_together(
         decider=Decider(pack, policy, ledger, clock, model),
         reply=ReplyAgent(pack, model, style),
         limits=limits,
+        lasting=lasting,
     )
-    return Rooms(turns, ledger, policy, Recovery(pack, ledger, store, clock, pause=pause))
+    recovery, orphans = Recovery(pack, ledger, store, clock, pause=pause), Orphans(pack, ledger, store, clock)
+    return Rooms(turns, ledger, policy, recovery, orphans)
 
 
 @dataclass(frozen=True, slots=True)

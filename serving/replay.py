@@ -13,10 +13,11 @@ from agents.domain.events import (
     Taped,
     TurnDone,
     TurnFailed,
+    TurnRestarted,
     TurnStarted,
 )
 from agents.domain.pack import Pack
-from agents.domain.session import fold
+from agents.domain.session import before_turn
 from agents.domain.words import Proposal, Ruling, ToolSpec, Verdict
 from agents.playback import PlayedClock, PlayedModel, PlayedOffice, PlayedRetriever, PlayedStore
 from agents.reply.drafter import ReplyStyle
@@ -49,13 +50,22 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class RecordedTurn:
-    """One turn as the log has it. `before` is the session up to the customer's message, that message included."""
+    """One turn as the log has it. `before` is the session up to the customer's message, that message included; or, where the
+    turn was answered anew after its first process died, up to that restart."""
 
     session_id: str
     turn_id: str
     before: tuple[StoredEvent, ...]
     events: tuple[StoredEvent, ...]
     tape: Tape
+
+    def accepted(self) -> AcceptedTurn:
+        """As it was when it was begun, or begun anew."""
+        started = next(s for s in self.before if isinstance(s.event, TurnStarted) and s.event.turn_id == self.turn_id)
+        last = self.before[-1]
+        resumed = last.seq if isinstance(last.event, TurnRestarted) else 0
+        state = before_turn([stored.event for stored in self.before], self.turn_id)
+        return AcceptedTurn(self.session_id, self.turn_id, started.seq - 1, state=state, resumed_seq=resumed)
 
 
 def recorded_turns(session_id: str, stored: Sequence[StoredEvent]) -> Iterator[RecordedTurn]:
@@ -65,12 +75,14 @@ def recorded_turns(session_id: str, stored: Sequence[StoredEvent]) -> Iterator[R
         if not isinstance(each.event, TurnStarted) or each.seq < erased:
             continue
         turn_id = each.event.turn_id
-        mine = tuple(s for s in stored[place + 1 :] if getattr(s.event, "turn_id", None) == turn_id)
+        restarts = [at for at, s in enumerate(stored) if isinstance(s.event, TurnRestarted) and s.event.turn_id == turn_id]
+        begun = max([place, *restarts])
+        mine = tuple(s for s in stored[begun + 1 :] if getattr(s.event, "turn_id", None) == turn_id)
         tape = next((s.event.tape for s in mine if isinstance(s.event, Taped)), None)
         if tape is not None and isinstance(mine[-1].event, TurnDone | TurnFailed):
             events = tuple(s for s in mine if not isinstance(s.event, Taped))
             heard = {question: list(answers) for question, answers in tape.items()}
-            yield RecordedTurn(session_id, turn_id, tuple(stored[: place + 1]), events, Tape(heard))
+            yield RecordedTurn(session_id, turn_id, tuple(stored[: begun + 1]), events, Tape(heard))
 
 
 async def play(pack: Pack, specs: Sequence[ToolSpec], turn: RecordedTurn, style: ReplyStyle | None = None) -> list[Event]:
@@ -87,8 +99,7 @@ async def play(pack: Pack, specs: Sequence[ToolSpec], turn: RecordedTurn, style:
         style=style,
         taped=False,
     )
-    state = fold(stored.event for stored in turn.before[:-1])
-    await rooms.turns.run(AcceptedTurn(turn.session_id, turn.turn_id, turn.before[-1].seq - 1, state=state))
+    await rooms.turns.run(turn.accepted())
     return store.appended
 
 

@@ -1,6 +1,8 @@
 """`keepword serve`: model, index and database made ready, then Ray Serve with engine and desk, until told to stop."""
 
+import asyncio
 import logging
+import math
 import os
 import signal
 import threading
@@ -16,19 +18,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from agents.domain.pack import Pack
 from agents.packs.loader import load_pack
-from serving.deployment import desk_app
+from serving.deployment import NUM_CPUS, desk_app
 from serving.engine.deployment import engine_app, model_app
+from serving.scaling import Scaling, scaling
 from serving.scripted import ScriptedModel
 from serving.settings import Settings, check_port
-from serving.wiring import SCRIPTED, engine_config, open_retriever
+from serving.wiring import SCRIPTED, engine_config, open_retriever, prepare
 
 READY_TIMEOUT_S = 600.0
-LOGICAL_CPUS = 4  # Ray counts tickets, not cores: engine, desk, proxy and controller share the machine
+SPARE_CPUS = 3  # Ray counts tickets, not cores: engine, desk, proxy and controller share the machine
 QUIET = {"RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def run_until_stopped(settings: Settings, engine: serve.Application | None = None) -> None:
-    """Start everything, say where it answers, and wait for SIGINT or SIGTERM. Raises what made a start impossible.
+    """Start everything, say where it answers, and wait for SIGINT or SIGTERM; SIGHUP replaces every replica, one after the
+    other, without losing a turn. Raises what made a start impossible.
     `engine` is an application to use in place of the configured model's (`engine.deployment.model_app`)."""
     console, began = Console(stderr=True, soft_wrap=True), time.monotonic()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -37,13 +41,20 @@ def run_until_stopped(settings: Settings, engine: serve.Application | None = Non
     settings = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
     pack = load_pack(settings.pack, overrides=settings.overrides)
     _make_index(settings, pack, console)
+    asyncio.run(prepare(settings))
+    again = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: again.set())
     try:
         with _spinning(console, f"starting the engine ({settings.model}) and the desk"):
-            _start(settings, pack, engine)
+            application = _start(settings, pack, engine)
         url = f"http://{settings.host}:{settings.port}"
         took = time.monotonic() - began
         console.print(f"[green]ready[/green] after {took:.0f} s: page and API at {url}, schema at {url}/docs")
-        threading.Event().wait()
+        while again.wait():
+            again.clear()
+            with _spinning(console, "replacing the replicas"):
+                _run(application)
+            console.print("[green]replaced[/green] every replica")
     except KeyboardInterrupt:
         pass
     finally:
@@ -58,16 +69,19 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _start(settings: Settings, pack: Pack, engine: serve.Application | None) -> None:
+def _start(settings: Settings, pack: Pack, engine: serve.Application | None) -> serve.Application:
     os.environ.update(QUIET)
+    scale = engine_scaling(settings)
     if engine is not None:
         pass
     elif settings.model == SCRIPTED:
-        engine = model_app(partial(ScriptedModel, silent))
+        engine = model_app(partial(ScriptedModel, silent), scale=scale)
     else:
-        engine = engine_app(engine_config(settings, pack))
+        engine = engine_app(engine_config(settings, pack), scale=scale)
+    application = desk_app(settings, engine)
+    desks = settings.desk_max_replicas or settings.desk_replicas
     ray.init(
-        num_cpus=LOGICAL_CPUS,
+        num_cpus=SPARE_CPUS + scale.most + math.ceil(2 * desks * NUM_CPUS),  # twice: a rolling restart has both
         include_dashboard=False,
         log_to_driver=settings.log_level == "DEBUG",
         logging_level=logging.WARNING,
@@ -75,7 +89,17 @@ def _start(settings: Settings, pack: Pack, engine: serve.Application | None) -> 
     )
     serve.start(http_options={"host": settings.host, "port": settings.port}, logging_config={"log_level": settings.log_level})
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.run(desk_app(settings, engine), name="keepword", route_prefix="/")
+    _run(application)
+    return application
+
+
+def engine_scaling(settings: Settings) -> Scaling:
+    return scaling("ENGINE", settings.engine_replicas, settings.engine_max_replicas, settings.engine_target_ongoing)
+
+
+def _run(application: serve.Application) -> None:
+    """Deploy, or deploy again: every replica is then replaced."""
+    serve.run(application, name="keepword", route_prefix="/")
 
 
 def silent(_request: object) -> str:

@@ -40,6 +40,12 @@ class Settings(BaseSettings):
         1, ge=1, le=8, description="How many sentences the model drafts; a small one does best with 1."
     )
     reply_tokens: int = Field(36, ge=8, le=512)
+    desk_replicas: int = Field(1, ge=1, description="Desks (gateway and turn loop) over one database.")
+    desk_max_replicas: int | None = Field(None, ge=1, description="Scale up to so many by load; empty: a fixed number.")
+    desk_target_ongoing: float = Field(100.0, gt=0, description="Requests under way a desk, above which another starts.")
+    engine_replicas: int = Field(1, ge=1)
+    engine_max_replicas: int | None = Field(None, ge=1, description="Scale up to so many by load; empty: a fixed number.")
+    engine_target_ongoing: float = Field(16.0, gt=0, description="Requests under way an engine, above which another starts.")
     tape: bool = Field(True, description="Keep with each turn what it was told, so that it can be replayed.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

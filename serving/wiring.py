@@ -14,6 +14,7 @@ from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits
 from retrieval.embedding import make_embedder
 from retrieval.embedding_cache import Progress
+from serving.clock import SystemClock
 from serving.embedded import put_together
 from serving.engine.config import EngineConfig
 from serving.http.desk import Desk
@@ -61,6 +62,16 @@ def engine_config(settings: Settings, pack: Pack, *, further: tuple[Structure, .
     )
 
 
+async def prepare(settings: Settings) -> None:
+    """Make what all replicas share: the secret, the schema, the pack's own systems. Replicas that start together find it."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    pack = load_pack(settings.pack, overrides=settings.overrides)
+    secret = settings.secret or kept_secret(settings.data_dir / "secret")
+    await (await SqlStore.open(settings.store_url, SystemClock(), Signer(secret))).close()
+    module = tools_module(pack.path)
+    await PackBackOffice(module, await module.open_back_office(settings.data_dir / f"pack-{pack.name}")).close()
+
+
 async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_ready: Callable[[], Awaitable[None]]) -> OpenDesk:
     """Open store, back office and index, settle what a crash left, and put the agents together. `engine_ready` raises a
     KeepwordError while the engine cannot serve."""
@@ -83,7 +94,6 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
         taped=settings.tape,
     )
     await rooms.ledger.recover()
-    watching = asyncio.create_task(rooms.recovery.watch())
 
     async def not_ready() -> dict[str, str]:
         missing = {}
@@ -107,10 +117,13 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
         dev_customers=tuple(getattr(module, "DEV_CUSTOMERS", ())),
     )
 
+    watching = [asyncio.create_task(rooms.recovery.watch()), asyncio.create_task(rooms.orphans.watch(desk.carry_on))]
+
     async def close() -> None:
+        for watch in watching:
+            watch.cancel()
+        await asyncio.wait(watching)
         await desk.drain()
-        watching.cancel()
-        await asyncio.wait([watching])
         await back_office.close()
         await sql.close()
 

@@ -128,6 +128,15 @@ class TurnFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnRestarted:
+    """The process that answered this turn died: what the turn said since its start is void, and it is answered anew. What was
+    done stays done: actions and handoffs of the first attempt stand."""
+
+    turn_id: str
+    type: Literal["turn.restarted"] = "turn.restarted"
+
+
+@dataclass(frozen=True, slots=True)
 class Taped:
     """What a turn was told by everything that is not the code itself: clock, model, retrieval, tools, ledger. With it the turn
     can be replayed. Not for the customer's eyes."""
@@ -157,6 +166,7 @@ Event = (
     | ReplySentence
     | TurnDone
     | TurnFailed
+    | TurnRestarted
     | Taped
     | PersonalErased
 )

@@ -1,6 +1,6 @@
 """A session's state: a fold over its events."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from agents.domain.events import (
     SessionStarted,
     TurnDone,
     TurnFailed,
+    TurnRestarted,
     TurnStarted,
 )
 from agents.domain.words import ActionRecord, Handoff, Locale, Offer
@@ -49,6 +50,7 @@ class SessionState:
     handoffs: tuple[Handoff, ...] = ()
     open_turn_id: str | None = None
     reply: tuple[str, ...] = ()  # sentences of the open turn
+    turn_began: "SessionState | None" = field(default=None, repr=False)  # the open turn's message, and nothing of its answer
 
 
 def apply(state: SessionState, event: Event) -> SessionState:
@@ -66,7 +68,11 @@ def apply(state: SessionState, event: Event) -> SessionState:
             )
         case TurnStarted():
             lines = (*state.lines, Line("customer", event.text))
-            return replace(state, lines=lines, locale=event.locale, open_turn_id=event.turn_id, reply=())
+            began = replace(state, lines=lines, locale=event.locale, open_turn_id=event.turn_id, reply=(), turn_began=None)
+            return replace(began, turn_began=began)
+        case TurnRestarted():
+            began = state.turn_began or state
+            return replace(began, actions=state.actions, handoffs=state.handoffs, turn_began=began)
         case Planned(plan=plan):
             return replace(state, scenario=plan.scenario, slots={**state.slots, **plan.slots})
         case FactsGathered():
@@ -83,11 +89,22 @@ def apply(state: SessionState, event: Event) -> SessionState:
         case ReplySentence():
             return replace(state, reply=(*state.reply, event.text))
         case TurnDone():
-            return replace(state, lines=(*state.lines, Line("desk", event.text)), open_turn_id=None, reply=())
+            return _ended(state, event.text)
         case TurnFailed():
-            return replace(state, lines=(*state.lines, Line("desk", event.message)), open_turn_id=None, reply=())
+            return _ended(state, event.message)
         case _:
             return state
+
+
+def _ended(state: SessionState, reply: str) -> SessionState:
+    return replace(state, lines=(*state.lines, Line("desk", reply)), open_turn_id=None, reply=(), turn_began=None)
+
+
+def before_turn(events: Sequence[Event], turn_id: str) -> SessionState:
+    """What a turn that is answered anew starts from: the session before its message, with the actions and handoffs since."""
+    place = next(at for at, event in enumerate(events) if isinstance(event, TurnStarted) and event.turn_id == turn_id)
+    now = fold(events)
+    return replace(fold(events[:place]), actions=now.actions, handoffs=now.handoffs)
 
 
 def fold(events: Iterable[Event]) -> SessionState:

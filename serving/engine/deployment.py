@@ -10,16 +10,19 @@ from functools import partial
 from typing import Any, Final
 
 from ray import serve
-from ray.serve.config import RequestRouterConfig
 
 from agents.domain.errors import EngineUnavailable, KeepwordError
 from agents.ports import Message, Model, ModelRequest, Structure
 from serving.engine.config import EngineConfig
 from serving.engine.wire import Answer, Piece, to_wire
+from serving.routing import affinity
+from serving.scaling import Scaling
 
 NAME: Final = "engine"
-AFFINITY_ROUTER: Final[Any] = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
 WARM_UP_DEADLINE_S: Final = 120.0
+FINISHING_S: Final = 30.0  # a request's usual deadline: so long a replica that is to go finishes what it has
+SLACK: Final = 4  # requests an engine may decode at once before another takes over a session: few cost each other little
+ONE: Final = Scaling(1, None, 1.0)
 
 
 class EngineDeployment:
@@ -73,7 +76,9 @@ async def warm_up(model: Model) -> None:
             continue  # it ran; what it said does not matter
 
 
-def engine_app(config: EngineConfig, *, replicas: int = 1, num_cpus: float = 1.0, num_gpus: float = 0.0) -> serve.Application:
+def engine_app(
+    config: EngineConfig, *, scale: Scaling = ONE, num_cpus: float = 1.0, num_gpus: float = 0.0
+) -> serve.Application:
     """vLLM under Ray Serve. The replica's environment carries the preloads and thread binding, which its children inherit.
     vLLM queues by itself, so a replica takes twice what it decodes at once; admission is the gateway's."""
     options: dict[str, Any] = {
@@ -81,13 +86,14 @@ def engine_app(config: EngineConfig, *, replicas: int = 1, num_cpus: float = 1.0
         "num_gpus": num_gpus,
         "runtime_env": {"env_vars": config.environment(os.environ)},
     }
-    application: serve.Application = _deployment(replicas, config.max_num_seqs * 2, options).bind(partial(open_vllm, config))
+    deployment = _deployment(scale, config.max_num_seqs * 2, options, surge=False)
+    application: serve.Application = deployment.bind(partial(open_vllm, config))
     return application
 
 
-def model_app(open_model: Callable[[], Model], *, max_ongoing_requests: int = 64) -> serve.Application:
+def model_app(open_model: Callable[[], Model], *, max_ongoing_requests: int = 64, scale: Scaling = ONE) -> serve.Application:
     """Any other model (a scripted one) behind the same handle."""
-    application: serve.Application = _deployment(1, max_ongoing_requests, {"num_cpus": 0}).bind(open_model)
+    application: serve.Application = _deployment(scale, max_ongoing_requests, {"num_cpus": 0}, surge=True).bind(open_model)
     return application
 
 
@@ -97,16 +103,16 @@ def open_vllm(config: EngineConfig) -> Model:
     return VllmModel(config)
 
 
-def _deployment(replicas: int, max_ongoing_requests: int, actor_options: dict[str, Any]) -> Any:
-    # A session's turns share a prompt prefix: sending them to one replica is what makes its prefix cache hit.
-    router = RequestRouterConfig(request_router_class=AFFINITY_ROUTER) if replicas > 1 else RequestRouterConfig()
+def _deployment(scale: Scaling, max_ongoing_requests: int, actor_options: dict[str, Any], *, surge: bool) -> Any:
+    # A session's prompts share their beginning, and so do a conversation's: one replica's prefix cache has it.
     return serve.deployment(
         EngineDeployment,
         name=NAME,
-        num_replicas=replicas,
         max_ongoing_requests=max_ongoing_requests,
         ray_actor_options=actor_options,
         health_check_timeout_s=WARM_UP_DEADLINE_S,
-        graceful_shutdown_timeout_s=10,
-        request_router_config=router,
+        graceful_shutdown_timeout_s=FINISHING_S,
+        graceful_shutdown_wait_loop_s=0.5,
+        request_router_config=affinity(slack=SLACK),
+        **scale.options(surge=surge),
     )

@@ -93,11 +93,15 @@ class Desk:
         checked = None if locale is None else self.locale(locale)
         accepted = await self.turns.accept(session_id, text, locale=checked, idempotency_key=idempotency_key)
         if not accepted.replayed:
-            # An empty context: in the request's own, Ray Serve ties the engine calls to the request and cancels them with it.
-            task = asyncio.create_task(self._run(accepted), context=Context())
-            self.running.add(task)
-            task.add_done_callback(self.running.discard)
+            await self.carry_on(accepted)
         return accepted
+
+    async def carry_on(self, accepted: AcceptedTurn) -> None:
+        """Answer an accepted turn in the background, whoever listens. Its lease must be held."""
+        # An empty context: in the request's own, Ray Serve ties the engine calls to the request and cancels them with it.
+        task = asyncio.create_task(self._run(accepted), context=Context())
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
 
     async def _run(self, accepted: AcceptedTurn) -> None:
         await self.turns.run(accepted)

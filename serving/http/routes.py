@@ -13,7 +13,7 @@ from agents.turn import AcceptedTurn
 from serving.http.desk import Desk
 from serving.http.problems import HttpProblem, responses
 from serving.http.schemas import DevCustomer, DevToken, HandoffOut, NewSession, NewTurn, SessionOpened, SessionOut, TurnOut
-from serving.http.wire import ENDS, HEARTBEAT, event_out, frame
+from serving.http.wire import ENDS, HEARTBEAT, event_out, frame, moved
 
 SSE = "text/event-stream"
 SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -100,7 +100,8 @@ async def follow_session(
     token: Token,
     last_event_id: Annotated[int, Header(ge=0, description="Resume after this event.")] = 0,
 ) -> StreamingResponse:
-    """Every event of the session from `Last-Event-ID` on, as they come."""
+    """Every event of the session from `Last-Event-ID` on, as they come. A stream whose server is about to go ends with
+    `stream.moved`: ask again with the last id."""
     await _check(desk, session_id, token)
     frames = _session_frames(desk, session_id, last_event_id)
     return StreamingResponse(frames, media_type=SSE, headers=SSE_HEADERS)
@@ -157,9 +158,12 @@ async def _turn_frames(desk: Desk, accepted: AcceptedTurn) -> AsyncGenerator[byt
 
 
 async def _session_frames(desk: Desk, session_id: str, after_seq: int) -> AsyncGenerator[bytes, None]:
-    async with aclosing(desk.store.follow(session_id, after_seq=after_seq)) as events:
+    last = after_seq
+    async with aclosing(desk.store.follow(session_id, after_seq=after_seq, stays=False)) as events:
         async for stored in events:
+            last = last if stored is None else stored.seq
             yield HEARTBEAT if stored is None else frame(stored)
+    yield moved(last)
 
 
 async def _whole_turn(desk: Desk, accepted: AcceptedTurn) -> TurnOut:

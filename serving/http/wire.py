@@ -8,11 +8,18 @@ from serving.stores.codec import event_fields
 
 ENDS = frozenset({"turn.done", "error"})
 HEARTBEAT = b": still here\n\n"
+MOVED_RETRY_MS = 200
 
 
 def event_out(stored: StoredEvent) -> EventOut:
     fields = event_fields(stored.event)
     return EventOut(id=stored.seq, event=fields.pop("type"), at=stored.at, data=fields)
+
+
+def moved(last_event_id: int) -> bytes:
+    """The last frame of a stream that goes on elsewhere. Browsers ask again by themselves, after `retry` milliseconds."""
+    data = json.dumps({"last_event_id": last_event_id})
+    return f"retry: {MOVED_RETRY_MS}\nid: {last_event_id}\nevent: stream.moved\ndata: {data}\n\n".encode()
 
 
 def frame(stored: StoredEvent) -> bytes:

@@ -7,47 +7,50 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import RowMapping, Select, Table, and_, delete, event, func, insert, or_, select, update
+from sqlalchemy import RowMapping, Select, Table, and_, delete, event, func, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from agents.domain.errors import KeepwordError, NotFound, TurnInProgress
+from agents.domain.errors import NotFound, TurnInProgress
 from agents.domain.events import Event, HandoffRaised, PersonalErased, SessionStarted, StoredEvent, TurnStarted
 from agents.domain.words import ActionRecord, ActionStatus, Handoff
-from agents.ports import Clock, Permits
+from agents.ports import Clock, Lease, Permits
 from serving.stores import tables
 from serving.stores.audit import Damage, examine
 from serving.stores.codec import GENESIS, action_fields, canonical, chained, event_fields, read_action, read_event
+from serving.stores.errors import StoreUnavailable
 from serving.stores.migrate import upgrade
 from serving.stores.personal import merged, read, salted, split
 from serving.stores.signing import Signer, Verifier, event_text, head_text
+from serving.stores.watchdog import CONNECT_TIMEOUT_S, HANGS_AFTER_S, watched
 
 COUNTED = (ActionStatus.INTENDED.value, ActionStatus.DONE.value, ActionStatus.UNKNOWN.value)
 OPEN = (ActionStatus.INTENDED.value, ActionStatus.UNKNOWN.value)
-
-
-class StoreUnavailable(KeepwordError):
-    """The database does not answer or refused the statement."""
-
-    type = "store-unavailable"
-    retryable = True
-    hint = "Is the database up, and KEEPWORD_DATABASE_URL right?"
+CHECKOUT_TIMEOUT_S = 5.0  # for a connection of the pool
+UPGRADE_LOCK = 0x6B777570  # any number that only upgrades lock
 
 
 class SqlStore:
     """Implements `agents.ports.Store`. Build with `open`."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock, signer: Signer) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Clock, signer: Signer, *, hangs_after_s: float = HANGS_AFTER_S) -> None:
         self.engine, self._clock, self._signer = engine, clock, signer
+        self._hangs_after_s = hangs_after_s
 
     @classmethod
-    async def open(cls, url: str, clock: Clock, signer: Signer) -> "SqlStore":
-        """Connect and bring the schema up to date. `signer` signs the log. Raises StoreUnavailable."""
-        engine = create_async_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    async def open(cls, url: str, clock: Clock, signer: Signer, *, hangs_after_s: float = HANGS_AFTER_S) -> "SqlStore":
+        """Connect and bring the schema up to date. `signer` signs the log. A transaction that takes `hangs_after_s` is cut
+        (PostgreSQL; SQLite has its own limit). Raises StoreUnavailable."""
+        given: dict[str, Any] = {}
+        if not url.startswith("sqlite"):
+            given = {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}, "pool_timeout": CHECKOUT_TIMEOUT_S}
+        engine = create_async_engine(url, **given)
         if engine.dialect.name == "sqlite":
             event.listen(engine.sync_engine, "connect", _sqlite_pragmas)
-        store = cls(engine, clock, signer)
-        async with store._transaction() as connection:
+        store = cls(engine, clock, signer, hangs_after_s=hangs_after_s)
+        async with _translated(), engine.begin() as connection:
+            if engine.dialect.name == "postgresql":  # replicas that start together upgrade one after the other
+                await connection.execute(select(func.pg_advisory_xact_lock(UPGRADE_LOCK)))
             await connection.run_sync(upgrade)
         return store
 
@@ -146,6 +149,22 @@ class SqlStore:
         query = update(tables.sessions).where(c.id == session_id, c.lease_holder == holder)
         async with self._transaction() as connection:
             await connection.execute(query.values(lease_holder=None, lease_until=None))
+
+    async def renew_leases(self, held: Sequence[tuple[str, str]], *, ttl_s: float) -> frozenset[tuple[str, str]]:
+        c, until = tables.sessions.c, self._clock.now() + timedelta(seconds=ttl_s)
+        mine = tuple_(c.id, c.lease_holder).in_(held)
+        query = update(tables.sessions).where(mine).values(lease_until=until).returning(c.id, c.lease_holder)
+        async with self._transaction() as connection:
+            return frozenset((str(row.id), str(row.lease_holder)) for row in await connection.execute(query))
+
+    async def expired_leases(self) -> tuple[Lease, ...]:
+        c = tables.sessions.c
+        query = select(c.id, c.lease_holder, c.lease_until).where(
+            c.lease_holder.is_not(None), c.lease_until < self._clock.now()
+        )
+        async with self._transaction() as connection:
+            rows = (await connection.execute(query)).all()
+        return tuple(Lease(row.id, row.lease_holder, _aware(row.lease_until)) for row in rows)
 
     async def turn_by_key(self, session_id: str, idempotency_key: str) -> str | None:
         c = tables.turns.c
@@ -284,13 +303,19 @@ class SqlStore:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncGenerator[AsyncConnection, None]:
-        try:
-            async with self.engine.begin() as connection:
-                yield connection
-        except IntegrityError as error:
-            raise TurnInProgress("another message of this session was first") from error
-        except (SQLAlchemyError, OSError) as error:
-            raise StoreUnavailable(f"the database does not answer: {type(error).__name__}") from error
+        async with _translated(), self.engine.begin() as connection, watched(connection, self._hangs_after_s):
+            yield connection
+
+
+@asynccontextmanager
+async def _translated() -> AsyncGenerator[None, None]:
+    """The database's errors as ours."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise TurnInProgress("another message of this session was first") from error
+    except (SQLAlchemyError, OSError) as error:
+        raise StoreUnavailable(f"the database does not answer: {type(error).__name__}") from error
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:

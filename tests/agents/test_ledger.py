@@ -12,7 +12,7 @@ from agents.domain.errors import BadInput, NotAllowed, ToolFailed, ToolRefused, 
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord, ActionStatus, Money, Offer, Proposal, ToolSpec
 from agents.ledger.ledger import Ledger
-from agents.ports import Permits, ToolCall
+from agents.ports import Lease, Permits, ToolCall
 from tests.fakes import SetClock
 
 DONE, FAILED, REFUSED = ActionStatus.DONE, ActionStatus.FAILED, ActionStatus.REFUSED
@@ -67,6 +67,12 @@ class MemoryStore:
         raise AssertionError("the ledger takes no lease")
 
     async def release_lease(self, session_id: str, holder: str) -> None:
+        raise AssertionError("the ledger takes no lease")
+
+    async def renew_leases(self, held: Sequence[tuple[str, str]], *, ttl_s: float) -> frozenset[tuple[str, str]]:
+        raise AssertionError("the ledger takes no lease")
+
+    async def expired_leases(self) -> tuple[Lease, ...]:
         raise AssertionError("the ledger takes no lease")
 
     async def turn_by_key(self, session_id: str, idempotency_key: str) -> str | None:
