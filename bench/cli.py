@@ -6,22 +6,19 @@ from typing import Annotated
 
 import typer
 
-from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread
-from bench.peers.commands import register as register_peers
-import bench.load.commands
-import bench.report.commands
 from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread, saving
+from bench.load import commands as load
+from bench.peers import commands as peers
+from bench.report import commands as report
 from bench.result import BenchResult
-from bench.simulator.commands import register as register_simulator
+from bench.simulator import commands as simulator
 
-eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True)
-bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True)
-register_simulator(bench_app)
-register_peers(bench_app)
 eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True, callback=saving)
 bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True, callback=saving)
-bench.load.commands.register(bench_app)
-bench.report.commands.register(bench_app)
+load.register(bench_app)
+peers.register(bench_app)
+report.register(bench_app)
+simulator.register(bench_app)
 
 
 @eval_app.command("planning")

@@ -8,7 +8,7 @@ import typer
 from bench.simulator.model import open_simulated
 from bench.simulator.profile import load_profile
 from serving.engine.deployment import model_app
-from serving.serve import run_until_stopped
+from serving.serve import engine_scaling, run_until_stopped
 from serving.settings import Settings
 
 MAX_ONGOING: Final = 20_000
@@ -18,7 +18,9 @@ MAX_ONGOING: Final = 20_000
 def main(profile: Annotated[str, typer.Option(help="A name from `bench.simulator.profile.profile_names`.")] = "cpu") -> None:
     """Serve with KEEPWORD_* settings until SIGINT or SIGTERM."""
     load_profile(profile)  # a misspelt name ends here, not in a replica
-    run_until_stopped(Settings.load(), model_app(partial(open_simulated, profile), max_ongoing_requests=MAX_ONGOING))
+    settings = Settings.load()
+    model = partial(open_simulated, profile)
+    run_until_stopped(settings, model_app(model, max_ongoing_requests=MAX_ONGOING, scale=engine_scaling(settings)))
 
 
 if __name__ == "__main__":
