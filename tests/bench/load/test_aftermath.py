@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.domain.events import SessionStarted, TurnDone, TurnFailed, TurnStarted
+from agents.domain.events import Event, SessionStarted, TurnDone, TurnFailed, TurnStarted
 from bench.load.aftermath import audited, read_log, settled_log
 from serving.http.tokens import kept_secret
 from serving.settings import Settings
@@ -24,7 +24,8 @@ async def written(settings: Settings) -> None:
     store = await SqlStore.open(settings.store_url, SetClock(), Signer(kept_secret(settings.data_dir / "secret")))
     try:
         for session, turns in (("ses_1", ("a", "b")), ("ses_2", ("c", "d"))):
-            events = [SessionStarted(session, "shop", "C-001", "en"), *(TurnStarted(turn, "hi", "en") for turn in turns)]
+            began = [TurnStarted(turn, "hi", "en") for turn in turns]
+            events: list[Event] = [SessionStarted(session, "shop", "C-001", "en"), *began]
             await store.append(session, events, expected_seq=0)
         await store.append("ses_1", [TurnDone("a", "ok", {}, {}, ()), TurnFailed("b", "broken", "sorry")], expected_seq=3)
         await store.append("ses_2", [TurnDone("c", "ok", {}, {}, ())], expected_seq=3)
