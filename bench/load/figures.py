@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from hdrh.histogram import HdrHistogram
+from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 
 LOWEST_US, HIGHEST_US, DIGITS = 1, 3_600_000_000, 3
 # from the intended send time; `…_sent` from the real one; `gap` between chunks of one reply; `late` is the

@@ -37,7 +37,7 @@ class Run:
 
     plan: LoadPlan
     seated: Seated
-    _workers: Sequence[asyncio.subprocess.Process]
+    workers: Sequence[asyncio.subprocess.Process]
     stopped: bool = False
     begin_s: float = 0.0  # of the load, on the clock of time.monotonic
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -47,10 +47,10 @@ class Run:
         """Start the load; every window of every worker as it comes."""
         queue: asyncio.Queue[Window | None] = asyncio.Queue()
         self.begin_s = time.monotonic() + SETTLE_S
-        for worker in self._workers:
+        for worker in self.workers:
             _write(worker, f"go {self.begin_s}")
         self.begun.set()
-        tasks = [asyncio.create_task(self._read(worker, queue)) for worker in self._workers]
+        tasks = [asyncio.create_task(self._read(worker, queue)) for worker in self.workers]
         try:
             async with asyncio.timeout(SETTLE_S + self.plan.duration_s + self.plan.drain_s + GRACE_S):
                 for _ in range(len(tasks)):
@@ -64,7 +64,7 @@ class Run:
     def stop(self) -> None:
         """End now: no more arrivals, what is under way is left."""
         self.stopped = True
-        for worker in self._workers:
+        for worker in self.workers:
             with suppress(ConnectionError):
                 _write(worker, "stop")
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import linregress, t
+from scipy.stats import linregress, t  # type: ignore[import-untyped]
 
 BATCHES = 20
 LEVEL = 0.95

@@ -167,7 +167,7 @@ class Worker:
             await customer.say(outcome)
             while outcome.kind == REFUSED and self._plan.retry_after == "honour" and outcome.refusals < MAX_RETRIES:
                 outcome.refusals += 1
-                await asyncio.sleep(outcome.retry_after_s or RETRY_AFTER_S)
+                await asyncio.sleep(RETRY_AFTER_S if outcome.retry_after_s is None else outcome.retry_after_s)
                 await customer.say(outcome)
         except asyncio.CancelledError:
             outcome.kind = "unfinished"

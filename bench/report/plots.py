@@ -4,11 +4,9 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from bench.report.read import Judged, Series
@@ -17,7 +15,7 @@ INCHES, DPI = (6.4, 3.3), 160
 INK, FAINT = "#1c2430", "#d5dae1"
 # distinguishable to colour-blind readers (Okabe and Ito 2008), dark enough for white paper
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#b8860b", "#4c5a6b", "#56b4e9", "#882255")
-STYLE: Final[Mapping[str, object]] = {
+STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "keepword",
     "font.family": "sans-serif",
@@ -41,7 +39,7 @@ STYLE: Final[Mapping[str, object]] = {
 
 def line_plot(series: Series) -> Figure:
     """One line for each name; markers where there are few points; a legend where there is more than one line."""
-    with mpl.rc_context(dict(STYLE)):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=INCHES, layout="constrained")
         axes = figure.add_subplot()
         marker = "o" if len(series.xs) <= 25 else None
@@ -62,7 +60,7 @@ def limit_plot(bars: Mapping[str, Judged]) -> Figure | None:
     shares = {name: bar.value / bar.limit for name, bar in bars.items() if bar.limit}
     if not shares:
         return None
-    with mpl.rc_context(dict(STYLE)):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(INCHES[0], 0.7 + 0.34 * len(shares)), layout="constrained")
         axes = figure.add_subplot()
         names = list(reversed(shares))
@@ -81,8 +79,8 @@ def limit_plot(bars: Mapping[str, Judged]) -> Figure | None:
 def svg(figure: Figure, label: str) -> str:
     """The figure as inline SVG whose colours are the page's CSS variables; `label` is read to those who cannot see it."""
     out = io.StringIO()
-    with mpl.rc_context(dict(STYLE)):
-        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None})
+    with mpl.rc_context(STYLE):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
@@ -97,9 +95,8 @@ def svg(figure: Figure, label: str) -> str:
 
 def png(figure: Figure, path: Path) -> None:
     """The figure on white paper."""
-    with mpl.rc_context(dict(STYLE)):
-        FigureCanvasAgg(figure)
-        figure.savefig(path, dpi=DPI, facecolor="white", metadata={"Software": None})
+    with mpl.rc_context(STYLE):
+        figure.savefig(path, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
 
 
 def _told(series: Series) -> list[tuple[str, tuple[float, ...]]]:
