@@ -11,17 +11,21 @@ import hashlib
 import math
 import random
 import re
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ray.serve.config import RequestRouterConfig
-from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
+from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
 from agents.ports import ModelRequest
 
 BALANCE: Final = 1.25
 """A replica takes at most this many times the average load, or it is passed over."""
 PREFIX_CHARS: Final = 1024
+GIVEN_S: Final = 2.0
+"""So long a request counts as given out, if Serve gave it to another replica than the first after all."""
 ROUTER: Final[Any] = "serving.routing:AffinityRouter"
 _SESSION: Final = re.compile(rb"/v1/sessions/(ses_[0-9a-f]{1,64})")
 
@@ -50,12 +54,11 @@ def affinity_key(session_id: str, argument: object) -> str | None:
 
 class AffinityRouter(RequestRouter):
     """Serve's router of one deployment, in every process that calls it. Loads are what that process knows: its own requests
-    under way, corrected by what replicas report."""
-
-    _balance, _slack = BALANCE, 0
+    under way, corrected by what replicas report, and those it has just given out and not sent yet."""
 
     def initialize_state(self, **kwargs: Any) -> None:
         self._balance, self._slack = float(kwargs.get("balance", BALANCE)), int(kwargs.get("slack", 0))
+        self._given: list[tuple[PendingRequest, ReplicaID]] = []
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
@@ -70,11 +73,20 @@ class AffinityRouter(RequestRouter):
             return [two, *([replica] for replica in candidate_replicas if replica not in two)]
         replicas = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
         order = ranked(key, self._loads(candidate_replicas), balance=self._balance, slack=self._slack)
+        self._given.append((pending_request, replicas[order[0]].replica_id))
         return [[replicas[replica_id]] for replica_id in order]
 
+    def on_send_request(self, replica_id: ReplicaID) -> None:
+        super().on_send_request(replica_id)
+        sent = next((each for each in self._given if each[1] == replica_id and each[0].future.done()), None)
+        if sent is not None:
+            self._given.remove(sent)
+
     def _loads(self, replicas: Sequence[RunningReplica]) -> dict[str, int]:
-        known = self.replica_queue_len_cache
-        return {replica.replica_id.unique_id: known.get(replica.replica_id) or 0 for replica in replicas}
+        oldest = time.time() - GIVEN_S
+        self._given = [each for each in self._given if not each[0].future.cancelled() and each[0].created_at > oldest]
+        given, known = Counter(replica_id for _, replica_id in self._given), self.replica_queue_len_cache
+        return {r.replica_id.unique_id: (known.get(r.replica_id) or 0) + given[r.replica_id] for r in replicas}
 
 
 def affinity(*, slack: int, balance: float = BALANCE) -> RequestRouterConfig:
