@@ -88,7 +88,9 @@ async def play(pack: Pack, specs: Sequence[ToolSpec], turn: RecordedTurn, style:
         taped=False,
     )
     state = fold(stored.event for stored in turn.before[:-1])
-    await rooms.turns.run(AcceptedTurn(turn.session_id, turn.turn_id, turn.before[-1].seq - 1, state=state))
+    await rooms.turns.run(
+        AcceptedTurn(turn.session_id, turn.turn_id, turn.before[-1].seq - 1, state=state, started=turn.before[-1])
+    )
     return store.appended
 
 

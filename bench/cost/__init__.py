@@ -1,1 +1,1 @@
-"""What a turn costs in our own code: CPU, transactions, memory, and where it goes. The model is instant, everything else real."""
+"""What a turn costs in our own code: CPU, transactions, memory, and where it goes. Only the model is made up."""

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from multiprocessing.connection import Connection
 
@@ -10,8 +11,21 @@ import aiohttp
 
 from bench.turn import VISITS
 
-FILLERS = "please really today again honestly somehow kindly maybe still already indeed anyway though now just once".split()
-FILLERS_ZH = "麻烦 真的 今天 又 其实 急 帮忙 好像 还是 已经 确实 反正 现在 就是 一下 谢谢".split()
+FILLERS = (
+    "please",
+    "really",
+    "today",
+    "again",
+    "honestly",
+    "somehow",
+    "kindly",
+    "maybe",
+    "still",
+    "already",
+    "indeed",
+    "anyway",
+)
+FILLERS_ZH = ("麻烦", "真的", "今天", "又", "其实", "急", "帮忙", "好像", "还是", "已经", "确实", "反正")
 MIN_VARIED_CHARS = 12  # short answers are the same words in life too
 IN_PROGRESS, SENT_AGAIN, AGAIN_AFTER_S = 409, 50, 0.02
 TIMEOUT = aiohttp.ClientTimeout(total=120)
@@ -95,13 +109,13 @@ class Customers:
 
     async def _say(self, session: str, token: str, text: str) -> Done:
         headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
-        for again in range(SENT_AGAIN):
-            async with self._http.post(f"/v1/sessions/{session}/turns", json={"text": text}, headers=headers) as answer:
-                said = await answer.read()
-            if answer.status != IN_PROGRESS:
-                break
-            await asyncio.sleep(AGAIN_AFTER_S)
-        return Done(1, b"\nevent: turn.done\n" not in said, again, said.count(b"\nevent: "))
+        said, status, sent = b"", IN_PROGRESS, 0
+        with suppress(aiohttp.ClientError):  # a stream that breaks is a turn that failed
+            while status == IN_PROGRESS and sent < SENT_AGAIN:
+                await asyncio.sleep(AGAIN_AFTER_S if sent else 0.0)
+                async with self._http.post(f"/v1/sessions/{session}/turns", json={"text": text}, headers=headers) as answer:
+                    status, said, sent = answer.status, await answer.read(), sent + 1
+        return Done(1, b"\nevent: turn.done\n" not in said, max(sent - 1, 0), said.count(b"\nevent: "))
 
     async def _follow(self, session: str, token: str) -> None:
         """Keep a stream of the session open until `leave`; returns once it has begun."""
@@ -127,7 +141,7 @@ def _visits(rng: random.Random) -> Iterator[tuple[str, str, Sequence[str]]]:
 
 def _varied(rng: random.Random, message: str) -> str:
     """The message with a few words more, so that hardly two are alike and no cache answers for the embedding."""
-    if len(message) < MIN_VARIED_CHARS and message.isascii() or len(message) < MIN_VARIED_CHARS // 2:
+    if (len(message) < MIN_VARIED_CHARS and message.isascii()) or len(message) < MIN_VARIED_CHARS // 2:
         return message
     words = rng.choices(FILLERS if message.isascii() else FILLERS_ZH, k=3)
     return f"{message} {' '.join(words)}" if message.isascii() else f"{message}{''.join(words)}"

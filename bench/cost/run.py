@@ -67,9 +67,10 @@ def run(*, seed: int = 0, quick: bool = False, progress: Callable[[int, int], No
     import uvloop
 
     size = QUICK if quick else Size()
-    with tempfile.TemporaryDirectory(prefix="keepword-cost-") as folder, asyncio.Runner(
-        loop_factory=uvloop.new_event_loop
-    ) as runner:
+    with (
+        tempfile.TemporaryDirectory(prefix="keepword-cost-") as folder,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         measured = runner.run(_measure(Path(folder), size, seed, progress or (lambda done, total: None)))
     return _result(measured, size, quick)
 

@@ -6,7 +6,7 @@ import resource
 import socket
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -83,10 +83,12 @@ async def served(data_dir: Path, database_url: str = "") -> AsyncGenerator[Serve
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     process = context.Process(target=serve_orders, args=(url, theirs), daemon=True)
     process.start()
+    theirs.close()  # so that a process that died is an error here, not a wait
     try:
         yield Served(embedder, ours)
     finally:
-        ours.send(None)
+        with suppress(OSError):
+            ours.send(None)
         await asyncio.to_thread(process.join, LEAVE_S)
         if process.is_alive():
             process.kill()

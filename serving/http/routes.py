@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from agents.domain.errors import BadInput
+from agents.domain.errors import BadInput, NotAllowed
 from agents.domain.session import fold
 from agents.turn import AcceptedTurn
 from serving.http.desk import Desk
@@ -138,9 +138,13 @@ def _dev(desk: Desk) -> None:
 
 
 async def _check(desk: Desk, session_id: str, token: str) -> None:
-    """404 for a session that does not exist, 403 for one of someone else's."""
-    await desk.store.events(session_id, after_seq=2**31 - 1)
-    desk.may_use(session_id, token)
+    """404 for a session that does not exist, 403 for one of someone else's. A token that is right needs no look: it was given
+    for a session that had just been opened."""
+    try:
+        desk.may_use(session_id, token)
+    except NotAllowed:
+        await desk.store.events(session_id, after_seq=2**31 - 1)
+        raise
 
 
 async def _turn_frames(desk: Desk, accepted: AcceptedTurn) -> AsyncGenerator[bytes, None]:
