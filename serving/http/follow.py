@@ -6,7 +6,7 @@ One poll serves all followers of the process: it asks where their logs end and r
 import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -82,6 +82,13 @@ class NotifyingStore(PassingStore):
 
     async def follow(self, session_id: str, *, after_seq: int) -> AsyncGenerator[StoredEvent | None, None]:
         """Events after `after_seq`, without end; None when nothing came for a heartbeat's time. Close it to stop."""
+        async with aclosing(self.follow_together(session_id, after_seq=after_seq)) as following:
+            async for together in following:
+                for stored in together or (None,):
+                    yield stored
+
+    async def follow_together(self, session_id: str, *, after_seq: int) -> AsyncGenerator[Sequence[StoredEvent], None]:
+        """The same, with what was stored together given together; nothing at all is a heartbeat."""
         follower = _Follower(after_seq)
         self._followers[session_id].add(follower)
         if (at_hand := self.recent(session_id, after_seq=after_seq)) is not None:
@@ -89,14 +96,10 @@ class NotifyingStore(PassingStore):
         self._poll()
         try:
             while True:
-                for stored in await self._next(session_id, follower):
-                    yield stored
-                follower.wake.clear()
-                if not (follower.fresh or follower.behind):
-                    try:
-                        await asyncio.wait_for(follower.wake.wait(), HEARTBEAT_S)
-                    except TimeoutError:
-                        yield None
+                if together := await self._next(session_id, follower):
+                    yield together
+                if not (follower.fresh or follower.behind) and not await _woken(follower):
+                    yield ()
         finally:
             self._followers[session_id].discard(follower)
             if not self._followers[session_id]:
@@ -104,6 +107,7 @@ class NotifyingStore(PassingStore):
 
     async def _next(self, session_id: str, follower: _Follower) -> list[StoredEvent]:
         """What the follower has not seen, without the tapes: they are for replays, not for a customer's eyes."""
+        follower.wake.clear()
         fresh, follower.fresh = [each for each in follower.fresh if each.seq > follower.seq], []
         if follower.behind or (fresh and fresh[0].seq != follower.seq + 1):
             follower.behind = False
@@ -151,3 +155,13 @@ class NotifyingStore(PassingStore):
                             if follower.seq < seq and not follower.fresh:
                                 follower.behind = True
                                 follower.wake.set()
+
+
+async def _woken(follower: _Follower) -> bool:
+    """Wait until there is something to see; False after a heartbeat's time."""
+    try:
+        async with asyncio.timeout(HEARTBEAT_S):
+            await follower.wake.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -148,22 +148,20 @@ async def _check(desk: Desk, session_id: str, token: str) -> None:
 
 
 async def _turn_frames(desk: Desk, accepted: AcceptedTurn) -> AsyncGenerator[bytes, None]:
-    async with aclosing(desk.store.follow(accepted.session_id, after_seq=accepted.after_seq)) as events:
-        async for stored in events:
-            if stored is None:
-                yield HEARTBEAT
-                continue
-            if getattr(stored.event, "turn_id", accepted.turn_id) != accepted.turn_id:
-                continue
-            yield frame(stored)
-            if stored.event.type in ENDS:
+    """The turn's frames; what was stored together is sent together."""
+    async with aclosing(desk.store.follow_together(accepted.session_id, after_seq=accepted.after_seq)) as events:
+        async for together in events:
+            mine = [each for each in together if getattr(each.event, "turn_id", accepted.turn_id) == accepted.turn_id]
+            if mine or not together:
+                yield b"".join(map(frame, mine)) or HEARTBEAT
+            if mine and mine[-1].event.type in ENDS:
                 return
 
 
 async def _session_frames(desk: Desk, session_id: str, after_seq: int) -> AsyncGenerator[bytes, None]:
-    async with aclosing(desk.store.follow(session_id, after_seq=after_seq)) as events:
-        async for stored in events:
-            yield HEARTBEAT if stored is None else frame(stored)
+    async with aclosing(desk.store.follow_together(session_id, after_seq=after_seq)) as events:
+        async for together in events:
+            yield b"".join(map(frame, together)) or HEARTBEAT
 
 
 async def _whole_turn(desk: Desk, accepted: AcceptedTurn) -> TurnOut:
