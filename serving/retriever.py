@@ -126,6 +126,8 @@ def _exemplars(
     live: _Live, query: Query, scenarios: Mapping[str, float], acts: Mapping[str, float], limit: int
 ) -> tuple[ScoredExemplar, ...]:
     """Rank by likeness and by how likely the exemplar's label is: its scenario, or its act when it has none."""
+    if limit <= 0:
+        return ()
     scored = []
     for hit in live.searcher.search(query, kind="exemplar", limit=max(EXEMPLAR_DEPTH, limit)):
         exemplar = live.exemplars[hit.passage.id]
@@ -136,6 +138,8 @@ def _exemplars(
 
 def _clauses(live: _Live, query: Query, scenarios: Mapping[str, float], limit: int) -> tuple[ScoredClause, ...]:
     """Rank every clause by its best passage and by how likely its scenario is; a clause for "*" gains nothing by it."""
+    if limit <= 0:
+        return ()
     best: dict[str, float] = {}
     for hit in live.searcher.search(query, kind="clause", limit=len(live.searcher.index.passages)):
         clause_id = hit.passage.labels["clause"]

@@ -24,12 +24,12 @@ OURS = ("unauthorized", "not-allowed", "not-found")
 router = APIRouter(prefix="/v1")
 
 
-def desk_of(request: Request) -> Desk:
+async def desk_of(request: Request) -> Desk:  # async: FastAPI sends what is not to a thread, at every request
     desk: Desk = request.app.state.desk
     return desk
 
 
-def _session_token(authorization: Annotated[str | None, Header(description="`Bearer <session_token>`")] = None) -> str:
+async def _session_token(authorization: Annotated[str | None, Header(description="`Bearer <session_token>`")] = None) -> str:
     if authorization is None or not authorization.startswith("Bearer "):
         raise HttpProblem("unauthorized", "no session token", hint="Send Authorization: Bearer <session_token>.")
     return authorization.removeprefix("Bearer ").strip()
