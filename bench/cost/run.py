@@ -28,12 +28,12 @@ SHOWN = 25
 class Size:
     """Turns of each part, and how many are under way at once."""
 
-    warm: int = 600
-    turns: int = 600
-    rounds: int = 7
+    warm: int = 500
+    turns: int = 400
+    rounds: int = 5
     at_once: int = 32
-    sleeping: int = 3000
-    followed: int = 1000
+    sleeping: int = 2000
+    followed: int = 500
 
 
 QUICK = Size(warm=40, turns=40, rounds=2, at_once=8, sleeping=60, followed=20)

@@ -111,6 +111,7 @@ class Desk:
     async def _run(self, accepted: AcceptedTurn) -> None:
         await self.turns.run(accepted)
         at_hand = self.store.recent(accepted.session_id, after_seq=accepted.after_seq)
+        self.store.forget(accepted.session_id)
         for stored in at_hand or await self.store.events(accepted.session_id, after_seq=accepted.after_seq):
             match stored.event:
                 case TurnDone(usage=usage, timings=timings):

@@ -80,6 +80,10 @@ class NotifyingStore(PassingStore):
             return None
         return tuple(stored for stored in kept if stored.seq > after_seq)
 
+    def forget(self, session_id: str) -> None:
+        """Keep a turn that has ended no longer at hand."""
+        self._recent.pop(session_id, None)
+
     async def follow(self, session_id: str, *, after_seq: int) -> AsyncGenerator[StoredEvent | None, None]:
         """Events after `after_seq`, without end; None when nothing came for a heartbeat's time. Close it to stop."""
         async with aclosing(self.follow_together(session_id, after_seq=after_seq)) as following:

@@ -45,7 +45,7 @@ class Lane:
 
     def __init__(self, engine: Engine, name: str, *, begin: str | None) -> None:
         self._engine = engine if begin is not None else engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._name, self._begin = name, begin
+        self.dialect, self._name, self._begin = engine.dialect, name, begin
         self._pieces: SimpleQueue[_Piece | None] = SimpleQueue()
         self._connection: Connection | None = None
         self._thread: threading.Thread | None = None

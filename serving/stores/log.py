@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Dialect, RowMapping, and_, bindparam, insert, null, or_, select, update
 
 from agents.domain.errors import NotFound, TurnInProgress
 from agents.domain.events import Event, SessionStarted, StoredEvent, TurnStarted
@@ -16,6 +16,7 @@ from serving.stores import tables
 from serving.stores.chain import Links, link
 from serving.stores.codec import read_event
 from serving.stores.personal import merged, read
+from serving.stores.prepared import Prepared
 from serving.stores.signing import Signer
 
 _s, _e, _p, _h, _t = tables.sessions.c, tables.events.c, tables.personal.c, tables.heads.c, tables.turns.c
@@ -47,7 +48,7 @@ LEASE = (
 RELEASE = (
     update(tables.sessions)
     .where(_s.id == bindparam("session"), _s.lease_holder == bindparam("holder"))
-    .values(lease_holder=None, lease_until=None)
+    .values(lease_holder=null(), lease_until=null())
 )
 MOVE_HEAD = (
     update(tables.heads)
@@ -57,19 +58,18 @@ MOVE_HEAD = (
 HEAD = select(_h.seq).where(_h.session_id == bindparam("session"))
 HEADS = select(_h.session_id, _h.seq).where(_h.session_id.in_(bindparam("sessions", expanding=True)))
 TURN_BY_KEY = select(_t.turn_id).where(_t.session_id == bindparam("session"), _t.idempotency_key == bindparam("key"))
-INSERTS = (
-    ("events", insert(tables.events)),
-    ("personal", insert(tables.personal)),
-    ("turns", insert(tables.turns)),
-    ("handoffs", insert(tables.handoffs)),
-)
 
 
 class Log:
     """Every method is one piece of work; a KeepwordError of theirs comes before the first write."""
 
-    def __init__(self, clock: Clock, signer: Signer) -> None:
+    def __init__(self, clock: Clock, signer: Signer, dialect: Dialect) -> None:
         self._clock, self._signer = clock, signer
+        self._move, self._release = Prepared(MOVE_HEAD, dialect), Prepared(RELEASE, dialect)
+        self._heads = Prepared(insert(tables.heads), dialect)
+        self._inserts = [
+            (table.name, Prepared(insert(table), dialect)) for table in (tables.events, tables.personal, tables.turns)
+        ]
 
     def append(
         self,
@@ -84,14 +84,14 @@ class Log:
         if seq == 0:
             links = self._link(session_id, events, 0, "")
             connection.execute(insert(tables.sessions), self._session_row(session_id, events[0]))
-            connection.execute(insert(tables.heads), {"session_id": session_id} | links.head)
+            self._heads.run(connection, {"session_id": session_id} | links.head)
         else:
             before = before or self._hash_at(connection, session_id, seq)
             links = self._link(session_id, events, seq, before)
             self._move_head(connection, session_id, seq, before, links)
-        _insert(connection, links)
+        self._insert(connection, links)
         if release is not None:
-            connection.execute(RELEASE, {"session": session_id, "holder": release})
+            self.release_lease(connection, session_id, release)
         return links.stored
 
     def open_turn(
@@ -112,7 +112,7 @@ class Log:
             return TurnOpening(missed=self.events(connection, session_id, min(seq, standing.seq - 1)))
         links = self._link(session_id, events, seq, before)
         self._move_head(connection, session_id, seq, before, links)
-        _insert(connection, links)
+        self._insert(connection, links)
         until = now + timedelta(seconds=ttl_s)
         connection.execute(LEASE, {"session": session_id, "holder": started.turn_id, "now": now, "until": until})
         return TurnOpening(stored=links.stored)
@@ -141,7 +141,7 @@ class Log:
         return False
 
     def release_lease(self, connection: Connection, session_id: str, holder: str) -> None:
-        connection.execute(RELEASE, {"session": session_id, "holder": holder})
+        self._release.run(connection, {"session": session_id, "holder": holder})
 
     def turn_by_key(self, connection: Connection, session_id: str, key: str) -> str | None:
         found = connection.execute(TURN_BY_KEY, {"session": session_id, "key": key}).scalar_one_or_none()
@@ -154,11 +154,17 @@ class Log:
         """Raises TurnInProgress when another writer has moved it."""
         was = {"session": session_id, "was_seq": seq, "was_hash": before}
         to = {"to_seq": links.head["seq"], "to_hash": links.head["hash"], "signed": links.head["signature"]}
-        if connection.execute(MOVE_HEAD, was | to).rowcount:
+        if self._move.run(connection, was | to):
             return
         if connection.execute(HEAD, {"session": session_id}).first() is not None:
             raise TurnInProgress("another message of this session was first")
-        connection.execute(insert(tables.heads), {"session_id": session_id} | links.head)  # a log from before there were heads
+        self._heads.run(connection, {"session_id": session_id} | links.head)  # a log from before there were heads
+
+    def _insert(self, connection: Connection, links: Links) -> None:
+        for name, statement in self._inserts:
+            statement.run_many(connection, getattr(links, name))
+        if links.handoffs:
+            connection.execute(insert(tables.handoffs), links.handoffs)
 
     def _hash_at(self, connection: Connection, session_id: str, seq: int) -> str:
         value = connection.execute(HASH_AT, {"session": session_id, "at_seq": seq}).scalar_one_or_none()
@@ -170,12 +176,6 @@ class Log:
         if not isinstance(first, SessionStarted):
             raise TypeError("a session begins with SessionStarted")
         return {"id": session_id, "customer_id": first.customer_id, "pack": first.pack, "created_at": self._clock.now()}
-
-
-def _insert(connection: Connection, links: Links) -> None:
-    for name, statement in INSERTS:
-        if rows := getattr(links, name):
-            connection.execute(statement, rows)
 
 
 def no_session(session_id: str) -> NotFound:

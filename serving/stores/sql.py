@@ -42,18 +42,17 @@ class SqlStore:
     """Implements `agents.ports.Store`. Build with `open`. The sessions' logs go through lanes, the rest through `engine`."""
 
     def __init__(
-        self, engine: AsyncEngine, clock: Clock, signer: Signer, writers: Sequence[Lane] = (), readers: Sequence[Lane] = ()
+        self, engine: AsyncEngine, clock: Clock, signer: Signer, writers: Sequence[Lane], readers: Sequence[Lane]
     ) -> None:
         self.engine, self._clock, self._signer = engine, clock, signer
-        self._log = Log(clock, signer)
+        self._log = Log(clock, signer, writers[0].dialect)
         self._lanes = (*writers, *readers)
         self._writer, self._reader = cycle(writers), cycle(readers)
 
     @classmethod
     async def open(cls, url: str, clock: Clock, signer: Signer) -> "SqlStore":
         """Connect and bring the schema up to date. `signer` signs the log. Raises StoreUnavailable."""
-        writers, readers = lanes(url)
-        store = cls(pooled(url), clock, signer, writers, readers)
+        store = cls(pooled(url), clock, signer, *lanes(url))
         async with store._transaction() as connection:
             await connection.run_sync(upgrade)
         return store
