@@ -31,6 +31,7 @@ class Leases:
         self._store, self._pause = store, pause
         self.ttl_s, self._renew_every_s = ttl_s, renew_every_s
         self._held: dict[tuple[str, str], asyncio.Task[object]] = {}
+        self._lost: set[tuple[str, str]] = set()
         self._renewing: asyncio.Task[None] | None = None
 
     async def take(self, session_id: str, holder: str) -> bool:
@@ -41,6 +42,10 @@ class Leases:
         """Free the session. A database that does not answer frees it when the lease has run out."""
         with suppress(KeepwordError):
             await self._store.release_lease(session_id, holder)
+
+    def let_go(self, session_id: str, holder: str) -> None:
+        """The session was given back by the write that ended its turn: there is nothing left to keep."""
+        self._held.pop((session_id, holder), None)
 
     @asynccontextmanager
     async def keeping(self, session_id: str, holder: str) -> AsyncGenerator[None, None]:
@@ -55,19 +60,24 @@ class Leases:
         try:
             yield
         except asyncio.CancelledError:
-            if place in self._held:
+            if place not in self._lost:
                 raise
             task.uncancel()
             raise LeaseLost("another process answers this session now") from None
         else:
-            await self.give_back(session_id, holder)
+            if place in self._held:
+                await self.give_back(session_id, holder)
         finally:
             self._held.pop(place, None)
+            self._lost.discard(place)
             if not self._held and self._renewing is not None:
                 self._renewing.cancel()
                 self._renewing = None
 
     async def _renew(self) -> None:
+        """A lease is lost when two renewals in a row do not find it: one may meet a turn whose last write, which gives the
+        session back, is stored and not yet known here."""
+        missed: set[tuple[str, str]] = set()
         while True:
             await self._pause(self._renew_every_s)
             wanted = tuple(self._held)
@@ -76,7 +86,9 @@ class Leases:
             except KeepwordError as error:  # nobody else can take a session now either
                 log.warning("leases could not be renewed: %s", error.message)
                 continue
-            for place in set(wanted) - kept:
+            lost, missed = missed - kept, set(wanted) - kept
+            for place in lost:
                 if (task := self._held.pop(place, None)) is not None:
+                    self._lost.add(place)
                     log.warning("a lease was lost", extra={"session_id": place[0], "holder": place[1]})
                     task.cancel()

@@ -96,9 +96,9 @@ class Orphans:
         if end:
             await self._leases.give_back(before.session_id, holder)
             return
-        started_seq = next(s.seq for s in stored if isinstance(s.event, TurnStarted) and s.event.turn_id == turn_id)
+        started = next(s for s in stored if isinstance(s.event, TurnStarted) and s.event.turn_id == turn_id)
         resumed = AcceptedTurn(
-            before.session_id, turn_id, started_seq - 1, state=before, holder=holder, resumed_seq=begun[-1].seq
+            before.session_id, turn_id, started.seq - 1, state=before, started=started, holder=holder, resumed=begun[-1]
         )
         await carry_on(resumed)
 

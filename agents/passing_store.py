@@ -5,15 +5,32 @@ from datetime import datetime
 
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord
-from agents.ports import Lease, Permits, Store
+from agents.ports import Lease, Permits, Store, TurnOpening
 
 
 class PassingStore:
     def __init__(self, inner: Store) -> None:
         self._inner = inner
 
-    async def append(self, session_id: str, events: Sequence[Event], *, expected_seq: int) -> tuple[StoredEvent, ...]:
-        return await self._inner.append(session_id, events, expected_seq=expected_seq)
+    async def append(
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        *,
+        expected_seq: int,
+        expected_hash: str | None = None,
+        release: str | None = None,
+    ) -> tuple[StoredEvent, ...]:
+        return await self._inner.append(
+            session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, release=release
+        )
+
+    async def open_turn(
+        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
+    ) -> TurnOpening:
+        return await self._inner.open_turn(
+            session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, ttl_s=ttl_s
+        )
 
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
         return await self._inner.events(session_id, after_seq=after_seq)

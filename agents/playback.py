@@ -9,7 +9,7 @@ from agents.domain import errors
 from agents.domain.errors import BadInput, KeepwordError, Overloaded, PackInvalid
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord, ActionStatus, Locale, Proposal, ToolSpec
-from agents.ports import Lease, ModelChunk, ModelRequest, ModelResult, Permits, Retrieved, ToolCall
+from agents.ports import Lease, ModelChunk, ModelRequest, ModelResult, Permits, Retrieved, ToolCall, TurnOpening
 from agents.tape import RECORDS, RESULT, RETRIEVED, Tape, TapeEnded, call_question
 
 ERRORS = {kind.type: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, KeepwordError)}
@@ -82,10 +82,23 @@ class PlayedStore:
     before: Sequence[StoredEvent]
     appended: list[Event] = field(default_factory=list)
 
-    async def append(self, session_id: str, events: Sequence[Event], *, expected_seq: int) -> tuple[StoredEvent, ...]:
+    async def append(
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        *,
+        expected_seq: int,
+        expected_hash: str | None = None,
+        release: str | None = None,
+    ) -> tuple[StoredEvent, ...]:
         self.appended += events
         at = self.before[-1].at
         return tuple(StoredEvent(expected_seq + number, at, event, "") for number, event in enumerate(events, 1))
+
+    async def open_turn(
+        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
+    ) -> TurnOpening:
+        return TurnOpening(stored=tuple(self.before[-len(events) :]))
 
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
         return tuple(stored for stored in self.before if stored.seq > after_seq)

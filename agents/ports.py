@@ -115,11 +115,37 @@ Permits = Callable[[Sequence[ActionRecord]], bool]
 """Whether an action is permitted beside the customer's other counted ledger lines. Pure and fast: it runs in a transaction."""
 
 
+@dataclass(frozen=True, slots=True)
+class TurnOpening:
+    """What came of opening a turn, one of three: `stored` events; `repeats`, the turn its idempotency key began before; or
+    `missed`, when the log had moved on: every event after the expected one (and the last one at least)."""
+
+    stored: tuple[StoredEvent, ...] = ()
+    repeats: str | None = None
+    missed: tuple[StoredEvent, ...] = ()
+
+
 class Store(Protocol):
     """Sessions, events, leases and the ledger's records, durable and shared by all replicas."""
 
-    async def append(self, session_id: str, events: Sequence[Event], *, expected_seq: int) -> tuple[StoredEvent, ...]:
-        """Append atomically after `expected_seq` (0 for a new session). Raises TurnInProgress if another writer was first."""
+    async def append(
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        *,
+        expected_seq: int,
+        expected_hash: str | None = None,
+        release: str | None = None,
+    ) -> tuple[StoredEvent, ...]:
+        """Append atomically after `expected_seq` (0 for a new session). `expected_hash` is that event's, where the caller knows
+        it; `release` names the holder whose lease ends with these events. Raises TurnInProgress if another writer was first."""
+        ...
+
+    async def open_turn(
+        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
+    ) -> TurnOpening:
+        """Begin a turn, all or nothing: its lease is taken (its id is the holder) and `events` are appended, of which the last
+        is its TurnStarted. Raises NotFound, and TurnInProgress while another holder's lease has not run out."""
         ...
 
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:

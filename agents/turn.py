@@ -6,24 +6,28 @@ Whatever fails on the way, the customer gets a true answer: clause wording or a 
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 from agents.decision import Decider, new_handoff
-from agents.domain.errors import TurnInProgress
+from agents.domain.errors import KeepwordError
 from agents.domain.events import (
     Event,
     FactsGathered,
     HandoffRaised,
     Planned,
     ReplySentence,
+    StoredEvent,
     Taped,
     TurnDone,
     TurnFailed,
     TurnStarted,
 )
 from agents.domain.pack import Pack
-from agents.domain.session import SessionState, apply, fold
+from agents.domain.session import SessionState, apply
 from agents.domain.words import Act, Locale
+from agents.known import Known, KnownSessions
 from agents.lease import LeaseLost, Leases
 from agents.ledger.ledger import LOOK_BACK
 from agents.planning.planner import Planner
@@ -42,17 +46,18 @@ MIN_DRAFT_S = 1.0  # with less time than this left, the reply is the pack's word
 
 @dataclass(frozen=True, slots=True)
 class AcceptedTurn:
-    """A turn that will end in a reply. `after_seq` is the last event before it; `replayed`: an earlier request started it.
-    `holder` holds the session's lease. `resumed_seq`, when not 0: its first process died, and it is answered anew from the
-    session's event of that number on."""
+    """A turn that will end in a reply. `after_seq` is the last event before it. `replayed`: an earlier request started it, and
+    the rest is not known here: `state` is the session before the message, `started` the message as it is stored, `holder`
+    holds the session's lease. `resumed`, when set: its first process died, and it is answered anew after that event."""
 
     session_id: str
     turn_id: str
     after_seq: int
     replayed: bool = False
     state: SessionState = field(default_factory=SessionState, repr=False)
+    started: StoredEvent | None = field(default=None, repr=False)
     holder: str = ""
-    resumed_seq: int = 0
+    resumed: StoredEvent | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +70,66 @@ class TurnLimits:
 
 
 class Recorder:
-    """Appends a turn's events and keeps the state folded; marks when each stage ended, in seconds since the turn began."""
+    """Appends a turn's events and keeps the state folded; marks when each stage ended, in seconds since the turn began.
 
-    def __init__(self, store: Store, clock: Clock, accepted: AcceptedTurn, tape: Tape) -> None:
+    What is held is written with the next event that must not wait: the customer sees nothing that is not stored, and a turn
+    takes few transactions."""
+
+    def __init__(self, store: Store, clock: Clock, accepted: AcceptedTurn, started: StoredEvent, tape: Tape) -> None:
         self._store, self._clock, self._tape = store, clock, tape
         self._session_id = accepted.session_id
         self._started = self._lap = clock.monotonic()
-        self._seq = accepted.resumed_seq or accepted.after_seq + 1
+        self._last = accepted.resumed or started
+        self._holder = accepted.holder
+        self._held: list[Event] = []
         self.turn_id = accepted.turn_id
-        self.state = accepted.state
+        self.state = apply(accepted.state, started.event)
+        self.ended, self._sure = False, True
         self.timings: dict[str, float] = {}
         self.results: list[ModelResult] = []
         self.calls = 0
         self.objections = 0
 
-    async def record(self, event: Event) -> None:
-        stored = await self._store.append(self._session_id, [event], expected_seq=self._seq)
-        self._seq = stored[-1].seq
+    @property
+    def known(self) -> Known | None:
+        """The session as it is stored now; None when a write failed, so that only the log can tell."""
+        return Known(self._last.seq, self._last.hash, self.state) if self._sure else None
+
+    def hold(self, event: Event) -> None:
+        """Record `event` with the next write."""
+        self._held.append(event)
         self.state = apply(self.state, event)
 
+    async def write(self, *, release: bool = False) -> None:
+        """Store what is held; `release`: the turn's lease ends with it. A turn out of time is cut after a write, not in it."""
+        held, self._held = self._held, []
+        if not held:
+            return
+        try:
+            self._last = await self._append(held, self._holder if release else None)
+        except KeepwordError:  # what is not stored goes with the next write, but for an end that was none
+            self._held, self._sure = [each for each in held if not isinstance(each, Taped | TurnDone | TurnFailed)], False
+            raise
+
+    async def _append(self, events: Sequence[Event], release: str | None) -> StoredEvent:
+        """The last of them as stored. Cancelled in the middle, it first sees how the write ends."""
+        last = self._last
+        writing = asyncio.ensure_future(
+            self._store.append(self._session_id, events, expected_seq=last.seq, expected_hash=last.hash, release=release)
+        )
+        try:
+            return (await asyncio.shield(writing))[-1]
+        except asyncio.CancelledError:
+            self._last = (await writing)[-1]
+            raise
+
     async def end(self, event: TurnDone | TurnFailed) -> None:
-        """Record the turn's last event, after its tape where one was heard."""
+        """Record the turn's last event, after its tape where one was heard, and give the session back."""
         if self._tape.heard:
-            await self.record(Taped(self.turn_id, self._tape.heard))
-        await self.record(event)
+            self.hold(Taped(self.turn_id, self._tape.heard))
+        self.hold(event)
+        await self.write(release=True)
+        self.ended = True
 
     def lap(self, stage: str) -> float:
         """Seconds since the last lap, written down under `stage`."""
@@ -131,32 +172,38 @@ class TurnLoop:
         self._planner, self._decider, self._reply = planner, decider, reply
         self._limits = limits or TurnLimits()
         self._lasting, self._leases = lasting or store, Leases(store)
+        self._known = KnownSessions()
 
     async def accept(
         self, session_id: str, text: str, *, locale: Locale | None = None, idempotency_key: str | None = None
     ) -> AcceptedTurn:
-        """Take the session's lease and append the message. Raises NotFound, TurnInProgress."""
-        stored = await self._store.events(session_id)
-        if idempotency_key is not None and (turn_id := await self._store.turn_by_key(session_id, idempotency_key)):
-            first = next(s.seq for s in stored if isinstance(s.event, TurnStarted) and s.event.turn_id == turn_id)
-            return AcceptedTurn(session_id, turn_id, first - 1, replayed=True)
-        turn_id = f"turn_{uuid.uuid4().hex[:16]}"
-        if not await self._leases.take(session_id, turn_id):
-            raise TurnInProgress("this session is answering another message")
-        try:
-            stored = await self._store.events(session_id)
-            state, seq = fold(s.event for s in stored), stored[-1].seq
-            if state.open_turn_id is not None:  # its process died: the lease had run out
-                spent = await self._store.actions(state.customer_id, since=self._clock.now() - LOOK_BACK)
-                lost = ending(self._pack, state, spent)
-                seq = (await self._store.append(session_id, lost, expected_seq=seq))[-1].seq
-                state = fold((*(s.event for s in stored), *lost))
+        """Take the session's lease and append the message, in one transaction. Raises NotFound, TurnInProgress."""
+        turn_id, known = f"turn_{uuid.uuid4().hex[:16]}", self._known.take(session_id)
+        while True:
+            known = known or Known.of(await self._store.events(session_id))
+            lost = await self._lost(known.state)
+            state = reduce(apply, lost, known.state)
             started = TurnStarted(turn_id, text, locale or state.locale, idempotency_key)
-            await self._store.append(session_id, [started], expected_seq=seq)
-            return AcceptedTurn(session_id, turn_id, seq, state=state, holder=turn_id)
-        except TurnInProgress:  # after any other failure the message may be there: the lease runs out, and it is found
-            await self._leases.give_back(session_id, turn_id)
-            raise
+            opening = await self._store.open_turn(
+                session_id, (*lost, started), expected_seq=known.seq, expected_hash=known.hash, ttl_s=self._leases.ttl_s
+            )
+            if opening.repeats is not None:
+                return await self._repeated(session_id, opening.repeats)
+            if opening.stored:
+                first = opening.stored[-1]
+                return AcceptedTurn(session_id, turn_id, first.seq - 1, state=state, started=first, holder=turn_id)
+            known = known.after(opening.missed)
+
+    async def _lost(self, state: SessionState) -> Sequence[Event]:
+        """What ends a turn that is open although nobody holds the session: its process died, and its lease has run out."""
+        if state.open_turn_id is None:
+            return ()
+        return ending(self._pack, state, await self._store.actions(state.customer_id, since=self._clock.now() - LOOK_BACK))
+
+    async def _repeated(self, session_id: str, turn_id: str) -> AcceptedTurn:
+        stored = await self._store.events(session_id)
+        first = next(s.seq for s in stored if isinstance(s.event, TurnStarted) and s.event.turn_id == turn_id)
+        return AcceptedTurn(session_id, turn_id, first - 1, replayed=True)
 
     async def run(self, accepted: AcceptedTurn) -> None:
         """Answer an accepted turn. Never raises; ends with TurnDone, or with TurnFailed and a handoff. A turn that another
@@ -171,16 +218,21 @@ class TurnLoop:
             log.exception("a turn could not be ended", extra={"turn_id": accepted.turn_id})
 
     async def _run(self, accepted: AcceptedTurn, tape: Tape) -> None:
-        recorder = Recorder(self._lasting, self._clock, accepted, tape)
-        stored = await self._lasting.events(accepted.session_id, after_seq=accepted.after_seq)
-        started = next(s.event for s in stored if isinstance(s.event, TurnStarted))
-        before, recorder.state = accepted.state, apply(accepted.state, started)
+        first = accepted.started
+        if first is None or not isinstance(first.event, TurnStarted):
+            raise TypeError("only a turn that was accepted here can be run")
+        recorder = Recorder(self._lasting, self._clock, accepted, first, tape)
         try:
             async with asyncio.timeout(self._limits.turn_s):
-                await self._answer(recorder, before, started)
+                await self._answer(recorder, accepted.state, first.event)
         except Exception as error:
             log.exception("turn failed", extra={"session_id": accepted.session_id, "turn_id": accepted.turn_id})
             await self._fail(recorder, error)
+        finally:
+            if recorder.ended:  # its last write gave the session back
+                self._leases.let_go(accepted.session_id, accepted.holder)
+                if (known := recorder.known) is not None:
+                    self._known.keep(accepted.session_id, known, self._clock.monotonic())
 
     async def _answer(self, recorder: Recorder, before: SessionState, started: TurnStarted) -> None:
         planned = await self._planner.plan(before, started.text, locale=started.locale, deadline_s=self._limits.plan_s)
@@ -191,19 +243,20 @@ class TurnLoop:
         exemplars = tuple(scored.exemplar.text for scored in planned.retrieved.exemplars)
         found = (self._pack.clause(scored.clause_id) for scored in planned.retrieved.clauses)
         clauses = tuple(clause.id for clause in found if {plan.scenario, "*"} & set(clause.scenarios))
-        await recorder.record(Planned(recorder.turn_id, plan, exemplars, clauses, recorder.lap("plan")))
+        recorder.hold(Planned(recorder.turn_id, plan, exemplars, clauses, recorder.lap("plan")))
 
         call = ToolCall(recorder.state.customer_id, self._clock.now())
         reads = self._pack.scenarios[plan.scenario].reads if plan.act is not Act.GREETS or before.open_offer else ()
         spent = await self._lasting.actions(recorder.state.customer_id, since=self._clock.now() - LOOK_BACK)
         gathered = await gather(self._back_office, reads, plan.slots, call)
         if reads:
-            await recorder.record(FactsGathered(recorder.turn_id, gathered.facts, gathered.failed, recorder.lap("tools")))
+            recorder.hold(FactsGathered(recorder.turn_id, gathered.facts, gathered.failed, recorder.lap("tools")))
 
         points = Points(self._pack, started.locale)
         said = await self._decider.decide(recorder.turn_id, recorder.state, planned, gathered, spent, points)
         for event in said.events:
-            await recorder.record(event)
+            recorder.hold(event)
+        await recorder.write()
         recorder.calls += said.calls
         recorder.lap("policy")
         await self._say(recorder, started, tuple(said.points), said.clause_ids)
@@ -218,8 +271,10 @@ class TurnLoop:
         async for said in self._reply.reply(evidence, report, session_id=recorder.state.session_id, deadline_s=left):
             if not sentences:
                 recorder.timings["first_sentence"] = round(recorder.elapsed_s(), 4)
-            await recorder.record(ReplySentence(recorder.turn_id, len(sentences), said.text, said.source))
+            recorder.hold(ReplySentence(recorder.turn_id, len(sentences), said.text, said.source))
             sentences.append(said.text)
+            if said.source == "model":  # the pack's own sentences come all at once, with the end
+                await recorder.write()
         recorder.lap("reply")
         for reason in report.objections:
             log.info("not said: %s", reason, extra={"turn_id": recorder.turn_id})
@@ -235,7 +290,7 @@ class TurnLoop:
         points = Points(self._pack, recorder.state.locale)
         handoff = new_handoff(self._pack, recorder.state, self._clock, reason=f"turn failed: {type(error).__name__}")
         kind = getattr(error, "type", "internal")
-        await recorder.record(HandoffRaised(recorder.turn_id, handoff))
+        recorder.hold(HandoffRaised(recorder.turn_id, handoff))
         message = joined([points.text("unavailable"), points.handoff(handoff)], recorder.state.locale)
         await recorder.end(TurnFailed(recorder.turn_id, kind, message))
 

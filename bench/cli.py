@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread, saving
+from bench.cost import commands as cost
 from bench.load import commands as load
 from bench.peers import commands as peers
 from bench.report import commands as report
@@ -15,6 +16,7 @@ from bench.simulator import commands as simulator
 
 eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True, callback=saving)
 bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True, callback=saving)
+cost.register(bench_app)
 load.register(bench_app)
 peers.register(bench_app)
 report.register(bench_app)

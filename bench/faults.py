@@ -84,13 +84,23 @@ class SteppedStore(PassingStore):
         await super().settle(record)
         self._steps.reach("outcome: committed")
 
-    async def append(self, session_id: str, events: Sequence[Event], *, expected_seq: int) -> tuple[StoredEvent, ...]:
+    async def append(
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        *,
+        expected_seq: int,
+        expected_hash: str | None = None,
+        release: str | None = None,
+    ) -> tuple[StoredEvent, ...]:
         acted = any(isinstance(each, ActionTaken) for each in events)
         if acted:
             self._steps.reach("events: action not yet recorded")
         if any(isinstance(each, TurnDone) for each in events):
             self._steps.reach("reply: not yet ended")
-        stored = await super().append(session_id, events, expected_seq=expected_seq)
+        stored = await super().append(
+            session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, release=release
+        )
         if acted:
             self._steps.reach("events: action recorded")
         return stored

@@ -85,4 +85,5 @@ class LexicalIndex:
         if not any(folder.iterdir()):
             return cls(None, {}, size)
         bm25 = bm25s.BM25.load(str(folder), mmap=True, show_progress=False)
+        bm25.scores = {name: np.asarray(mapped) for name, mapped in bm25.scores.items()}  # the same memory, sliced faster
         return cls(bm25, bm25.vocab_dict, size)

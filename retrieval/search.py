@@ -67,9 +67,10 @@ class Searcher:
             return ()
         depth = max(CANDIDATES, 2 * limit)
         shares = self.index.lexical.scores(query.text)
-        worded = among[np.argsort(-shares[among], kind="stable")[:depth]]
+        matching = among[shares[among] > 0]
+        worded = matching[np.argsort(-shares[matching], kind="stable")[:depth]]
         near, cosines = self.index.vectors.search(query.vector, depth, among=among)
-        only_worded = np.setdiff1d(worded[shares[worded] > 0], near)
+        only_worded = np.setdiff1d(worded, near)
         rest, rest_cosines = self.index.vectors.search(query.vector, len(only_worded), among=only_worded)
         candidates, cosines = np.concatenate([near, rest]), np.concatenate([cosines, rest_cosines])
         # Any two texts are a little alike to an embedder, to E5 a lot: what counts is what lies above that.
@@ -78,4 +79,5 @@ class Searcher:
         weight = {"fused": VECTOR_WEIGHT, "vector": 1.0, "lexical": 0.0}[ranking]
         scores = weight * meaning + (1 - weight) * shares[candidates]
         best = np.lexsort((candidates, -scores))[:limit]
-        return tuple(Hit(self.index.passages[candidates[at]], float(scores[at]), float(cosines[at])) for at in best)
+        ranked = zip(candidates[best].tolist(), scores[best].tolist(), cosines[best].tolist(), strict=True)
+        return tuple([Hit(self.index.passages[at], score, cosine) for at, score, cosine in ranked])

@@ -45,7 +45,7 @@ class VectorIndex:
         limit = min(limit, len(self) if among is None else len(among))
         if limit <= 0:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-        selector = None if among is None else faiss.IDSelectorBatch(among)
+        selector = None if among is None else _selector(among)
         if isinstance(self._index, faiss.IndexHNSW):
             breadth = max(HNSW_SEARCH_BREADTH, 2 * limit)
             parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=breadth)  # type: ignore[attr-defined]  # not in the stubs
@@ -70,6 +70,14 @@ class VectorIndex:
         (FAISS's own) when the file is cut or not an index.
         """
         return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
+
+
+def _selector(among: NDArray[np.int64]) -> faiss.IDSelector:
+    """A run of positions is told by its ends, which FAISS checks and builds many times faster than a set."""
+    first, last = int(among[0]), int(among[-1])
+    if last - first + 1 == len(among) and bool((np.diff(among) == 1).all()):
+        return faiss.IDSelectorRange(first, last + 1)
+    return faiss.IDSelectorBatch(among)
 
 
 def gpu_count() -> int:

@@ -63,9 +63,15 @@ class RecordedTurn:
         """As it was when it was begun, or begun anew."""
         started = next(s for s in self.before if isinstance(s.event, TurnStarted) and s.event.turn_id == self.turn_id)
         last = self.before[-1]
-        resumed = last.seq if isinstance(last.event, TurnRestarted) else 0
-        state = before_turn([stored.event for stored in self.before], self.turn_id)
-        return AcceptedTurn(self.session_id, self.turn_id, started.seq - 1, state=state, resumed_seq=resumed)
+        return AcceptedTurn(
+            self.session_id,
+            self.turn_id,
+            started.seq - 1,
+            state=before_turn([stored.event for stored in self.before], self.turn_id),
+            started=started,
+            holder=self.turn_id,
+            resumed=last if isinstance(last.event, TurnRestarted) else None,
+        )
 
 
 def recorded_turns(session_id: str, stored: Sequence[StoredEvent]) -> Iterator[RecordedTurn]:

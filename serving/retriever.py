@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from agents.domain.pack import Pack
@@ -22,6 +23,7 @@ a stronger pull repeats the classifier's mistakes."""
 CLAUSE_PULL = 0.3
 """The same for a clause. Stronger, since clauses are worded nothing like messages."""
 EXEMPLAR_DEPTH = 50
+REMEMBERED, REMEMBERED_CHARS = 2048, 32
 
 
 def passages_of(pack: Pack) -> tuple[Passage, ...]:
@@ -39,7 +41,7 @@ def passages_of(pack: Pack) -> tuple[Passage, ...]:
     return (*exemplars, *clauses)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Live:
     """All that one search reads. Never changed, only replaced."""
 
@@ -65,6 +67,7 @@ class PackRetriever:
         self._root = root
         self._embedder = embedder
         self._building = threading.Lock()
+        self._remembered = lru_cache(maxsize=REMEMBERED)(self._search)
 
     @classmethod
     def open(cls, pack: Pack, root: Path, embedder: Embedder, progress: Progress | None = None) -> "PackRetriever":
@@ -84,13 +87,17 @@ class PackRetriever:
             if pack.digest == self._live.pack.digest:
                 return False
             self._live = _Live.of(pack, _index(pack, self._root, self._embedder, progress))
+            self._remembered.cache_clear()
             return True
 
     def retrieve(self, text: str, locale: Locale, *, exemplars: int = 8, clauses: int = 6) -> Retrieved:
         """Exemplars of any locale, since the other language's help too; clauses once each, whichever wording matched.
         `locale` is the port's and changes nothing here: a message shows its language itself. Raises nothing of its own:
-        any text, even an empty one, gets an answer."""
-        live = self._live  # one read: the swap cannot come between
+        any text, even an empty one, gets an answer. What is said again and again ("yes please") is looked up once."""
+        search = self._remembered if _said_by_many(text) else self._search
+        return search(self._live, text, exemplars, clauses)  # one read of what is live: the swap cannot come between
+
+    def _search(self, live: _Live, text: str, exemplars: int, clauses: int) -> Retrieved:
         query = make_query(text, self._embedder)
         scenarios = _shares(live, "scenario", tuple(live.pack.scenarios), query)
         acts = _shares(live, "act", tuple(Act), query)
@@ -100,6 +107,11 @@ class PackRetriever:
             scenarios=scenarios,
             acts=acts,
         )
+
+
+def _said_by_many(text: str) -> bool:
+    """Short and without a number: nothing of one customer's own is kept."""
+    return len(text) <= REMEMBERED_CHARS and not any(character.isdigit() for character in text)
 
 
 def _index(pack: Pack, root: Path, embedder: Embedder, progress: Progress | None) -> Index:
@@ -126,6 +138,8 @@ def _exemplars(
     live: _Live, query: Query, scenarios: Mapping[str, float], acts: Mapping[str, float], limit: int
 ) -> tuple[ScoredExemplar, ...]:
     """Rank by likeness and by how likely the exemplar's label is: its scenario, or its act when it has none."""
+    if limit <= 0:
+        return ()
     scored = []
     for hit in live.searcher.search(query, kind="exemplar", limit=max(EXEMPLAR_DEPTH, limit)):
         exemplar = live.exemplars[hit.passage.id]
@@ -136,6 +150,8 @@ def _exemplars(
 
 def _clauses(live: _Live, query: Query, scenarios: Mapping[str, float], limit: int) -> tuple[ScoredClause, ...]:
     """Rank every clause by its best passage and by how likely its scenario is; a clause for "*" gains nothing by it."""
+    if limit <= 0:
+        return ()
     best: dict[str, float] = {}
     for hit in live.searcher.search(query, kind="clause", limit=len(live.searcher.index.passages)):
         clause_id = hit.passage.labels["clause"]

@@ -8,7 +8,7 @@ from agents.domain.errors import KeepwordError
 from agents.domain.pack import Pack
 from agents.packs.loader import load_pack, tools_module
 from agents.planning.prompt import plan_structure
-from agents.ports import Clock, Model, Structure
+from agents.ports import Clock, Model, Retriever, Structure
 from agents.reply.drafter import ReplyStyle
 from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits
@@ -72,9 +72,16 @@ async def prepare(settings: Settings) -> None:
     await PackBackOffice(module, await module.open_back_office(settings.data_dir / f"pack-{pack.name}")).close()
 
 
-async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_ready: Callable[[], Awaitable[None]]) -> OpenDesk:
+async def open_desk(
+    settings: Settings,
+    model: Model,
+    clock: Clock,
+    *,
+    engine_ready: Callable[[], Awaitable[None]],
+    retriever: Retriever | None = None,
+) -> OpenDesk:
     """Open store, back office and index, settle what a crash left, and put the agents together. `engine_ready` raises a
-    KeepwordError while the engine cannot serve."""
+    KeepwordError while the engine cannot serve; `retriever` None opens the pack's own index."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     pack = load_pack(settings.pack, overrides=settings.overrides)
     secret = settings.secret or kept_secret(settings.data_dir / "secret")
@@ -88,7 +95,7 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
         back_office=back_office,
         clock=clock,
         model=model,
-        retriever=open_retriever(settings, pack),
+        retriever=retriever or open_retriever(settings, pack),
         style=ReplyStyle(settings.reply_sentences, settings.reply_tokens),
         limits=TurnLimits(turn_s=settings.turn_deadline_s),
         taped=settings.tape,

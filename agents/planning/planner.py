@@ -144,7 +144,7 @@ class Planner:
         segments = [segment for segment in segments if len(segment) >= MIN_SEGMENT_CHARS][:MAX_SEGMENTS]
         found: dict[str, None] = {}
         for segment in segments if len(segments) > 1 else ():
-            scenarios = self._retriever.retrieve(segment, locale, exemplars=1, clauses=0).scenarios
+            scenarios = self._retriever.retrieve(segment, locale, exemplars=0, clauses=0).scenarios
             best = max(scenarios, key=scenarios.__getitem__)
             if best != "small_talk" and scenarios[best] >= ALSO_PROBABILITY:
                 found[best] = None

@@ -77,9 +77,10 @@ class ReplyAgent:
     ) -> AsyncGenerator[Said, None]:
         """Verified sentences in order; every point is said, by the model or in its own wording. Never raises ModelFailure."""
         spoken: list[str] = []
+        until = asyncio.get_running_loop().time() + deadline_s
         try:
-            async with asyncio.timeout(deadline_s):
-                async for sentence in self._draft(evidence, report, session_id, deadline_s):
+            async with aclosing(self._draft(evidence, report, session_id, deadline_s)) as draft:
+                while (sentence := await _next(draft, until)) is not None:
                     if (reason := objection(sentence, evidence)) is None:
                         spoken.append(sentence)
                         yield Said(sentence, "model")
@@ -127,3 +128,10 @@ class ReplyAgent:
             )
             messages = (system_message(self._pack), Message("user", task))
         return ModelRequest(messages, max_tokens=style.max_tokens, deadline_s=deadline_s, session_id=session_id)
+
+
+async def _next(draft: AsyncGenerator[str, None], until: float) -> str | None:
+    """The next sentence, None at the end. The deadline holds while the model works, never while what it said is being told:
+    a timeout around a `yield` would cut its caller instead."""
+    async with asyncio.timeout_at(until):
+        return await anext(draft, None)

@@ -1,10 +1,10 @@
 """What the routes need of a desk, and running accepted turns to their end whoever listens."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 from agents.domain.errors import BadInput, NotAllowed
@@ -19,6 +19,7 @@ from serving.metrics import Metrics
 from serving.settings import Settings
 
 ANONYMOUS = "anonymous"
+R = TypeVar("R")
 
 
 class Turns(Protocol):
@@ -47,7 +48,7 @@ class Desk:
     clock: Clock
     not_ready: Callable[[], Awaitable[dict[str, str]]]
     dev_customers: tuple[str, ...] = ()
-    running: set[asyncio.Task[None]] = field(default_factory=set)
+    running: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def open_session(
         self, *, customer_token: str | None, locale: str | None, context: dict[str, object]
@@ -91,21 +92,31 @@ class Desk:
         if not text.strip():
             raise BadInput("the text is empty", field="text", hint="Write what you need.")
         checked = None if locale is None else self.locale(locale)
-        accepted = await self.turns.accept(session_id, text, locale=checked, idempotency_key=idempotency_key)
+        return await asyncio.shield(self._apart(self._accept(session_id, text, checked, idempotency_key)))
+
+    async def _accept(self, session_id: str, text: str, locale: str | None, key: str | None) -> AcceptedTurn:
+        accepted = await self.turns.accept(session_id, text, locale=locale, idempotency_key=key)
         if not accepted.replayed:
             await self.carry_on(accepted)
         return accepted
 
     async def carry_on(self, accepted: AcceptedTurn) -> None:
         """Answer an accepted turn in the background, whoever listens. Its lease must be held."""
-        # An empty context: in the request's own, Ray Serve ties the engine calls to the request and cancels them with it.
-        task = asyncio.create_task(self._run(accepted), context=Context())
+        self._apart(self._run(accepted))
+
+    def _apart(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+        """A task that outlives its request. An empty context: in the request's own, Ray Serve ties the engine calls to the
+        request and cancels them with it."""
+        task = asyncio.create_task(work, context=Context())
         self.running.add(task)
         task.add_done_callback(self.running.discard)
+        return task
 
     async def _run(self, accepted: AcceptedTurn) -> None:
         await self.turns.run(accepted)
-        for stored in await self.store.events(accepted.session_id, after_seq=accepted.after_seq):
+        at_hand = self.store.recent(accepted.session_id, after_seq=accepted.after_seq)
+        self.store.forget(accepted.session_id)
+        for stored in at_hand or await self.store.events(accepted.session_id, after_seq=accepted.after_seq):
             match stored.event:
                 case TurnDone(usage=usage, timings=timings):
                     self.metrics.turn_done(usage, timings)

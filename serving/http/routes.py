@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from agents.domain.errors import BadInput
+from agents.domain.errors import BadInput, NotAllowed
 from agents.domain.session import fold
 from agents.turn import AcceptedTurn
 from serving.http.desk import Desk
@@ -24,12 +24,12 @@ OURS = ("unauthorized", "not-allowed", "not-found")
 router = APIRouter(prefix="/v1")
 
 
-def desk_of(request: Request) -> Desk:
+async def desk_of(request: Request) -> Desk:  # async: FastAPI sends what is not to a thread, at every request
     desk: Desk = request.app.state.desk
     return desk
 
 
-def _session_token(authorization: Annotated[str | None, Header(description="`Bearer <session_token>`")] = None) -> str:
+async def _session_token(authorization: Annotated[str | None, Header(description="`Bearer <session_token>`")] = None) -> str:
     if authorization is None or not authorization.startswith("Bearer "):
         raise HttpProblem("unauthorized", "no session token", hint="Send Authorization: Bearer <session_token>.")
     return authorization.removeprefix("Bearer ").strip()
@@ -139,30 +139,32 @@ def _dev(desk: Desk) -> None:
 
 
 async def _check(desk: Desk, session_id: str, token: str) -> None:
-    """404 for a session that does not exist, 403 for one of someone else's."""
-    await desk.store.events(session_id, after_seq=2**31 - 1)
-    desk.may_use(session_id, token)
+    """404 for a session that does not exist, 403 for one of someone else's. A token that is right needs no look: it was given
+    for a session that had just been opened."""
+    try:
+        desk.may_use(session_id, token)
+    except NotAllowed:
+        await desk.store.events(session_id, after_seq=2**31 - 1)
+        raise
 
 
 async def _turn_frames(desk: Desk, accepted: AcceptedTurn) -> AsyncGenerator[bytes, None]:
-    async with aclosing(desk.store.follow(accepted.session_id, after_seq=accepted.after_seq)) as events:
-        async for stored in events:
-            if stored is None:
-                yield HEARTBEAT
-                continue
-            if getattr(stored.event, "turn_id", accepted.turn_id) != accepted.turn_id:
-                continue
-            yield frame(stored)
-            if stored.event.type in ENDS:
+    """The turn's frames; what was stored together is sent together."""
+    async with aclosing(desk.store.follow_together(accepted.session_id, after_seq=accepted.after_seq)) as events:
+        async for together in events:
+            mine = [each for each in together if getattr(each.event, "turn_id", accepted.turn_id) == accepted.turn_id]
+            if mine or not together:
+                yield b"".join(map(frame, mine)) or HEARTBEAT
+            if mine and mine[-1].event.type in ENDS:
                 return
 
 
 async def _session_frames(desk: Desk, session_id: str, after_seq: int) -> AsyncGenerator[bytes, None]:
     last = after_seq
-    async with aclosing(desk.store.follow(session_id, after_seq=after_seq, stays=False)) as events:
-        async for stored in events:
-            last = last if stored is None else stored.seq
-            yield HEARTBEAT if stored is None else frame(stored)
+    async with aclosing(desk.store.follow_together(session_id, after_seq=after_seq, stays=False)) as events:
+        async for together in events:
+            last = together[-1].seq if together else last
+            yield b"".join(map(frame, together)) or HEARTBEAT
     yield moved(last)
 
 

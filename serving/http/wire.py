@@ -1,6 +1,6 @@
 """Events as they cross HTTP: JSON values and server-sent event frames."""
 
-import json
+import msgspec
 
 from agents.domain.events import StoredEvent
 from serving.http.schemas import EventOut
@@ -18,12 +18,12 @@ def event_out(stored: StoredEvent) -> EventOut:
 
 def moved(last_event_id: int) -> bytes:
     """The last frame of a stream that goes on elsewhere. Browsers ask again by themselves, after `retry` milliseconds."""
-    data = json.dumps({"last_event_id": last_event_id})
+    data = msgspec.json.encode({"last_event_id": last_event_id}).decode()
     return f"retry: {MOVED_RETRY_MS}\nid: {last_event_id}\nevent: stream.moved\ndata: {data}\n\n".encode()
 
 
 def frame(stored: StoredEvent) -> bytes:
     """One server-sent event: id, event, data on one line."""
-    out = event_out(stored)
-    data = json.dumps(out.data, ensure_ascii=False, separators=(",", ":"))
-    return f"id: {out.id}\nevent: {out.event}\ndata: {data}\n\n".encode()
+    fields = event_fields(stored.event)
+    name = fields.pop("type")
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (stored.seq, name.encode(), msgspec.json.encode(fields))

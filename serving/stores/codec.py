@@ -12,12 +12,13 @@ from agents.domain.words import ActionRecord
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 _ACTION: TypeAdapter[ActionRecord] = TypeAdapter(ActionRecord)
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 GENESIS = "0" * 64
 
 
 def canonical(value: Mapping[str, Any]) -> str:
     """JSON with sorted keys and no white space: the same value always gives the same text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(value)
 
 
 def event_fields(event: Event) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from agents.domain.errors import TurnInProgress
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord
 from agents.passing_store import PassingStore
-from agents.ports import Clock, Permits, Store
+from agents.ports import Clock, Permits, Store, TurnOpening
 from serving.stores.codec import canonical, event_fields
 from serving.stores.errors import StoreUnavailable
 
@@ -35,11 +35,37 @@ class PatientStore(PassingStore):
         super().__init__(inner)
         self._clock, self._patience_s, self._pause = clock, patience_s, pause
 
-    async def append(self, session_id: str, events: Sequence[Event], *, expected_seq: int) -> tuple[StoredEvent, ...]:
+    async def append(
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        *,
+        expected_seq: int,
+        expected_hash: str | None = None,
+        release: str | None = None,
+    ) -> tuple[StoredEvent, ...]:
+        def once() -> Awaitable[tuple[StoredEvent, ...]]:
+            return self._inner.append(
+                session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, release=release
+            )
+
         try:
-            return await self._inner.append(session_id, events, expected_seq=expected_seq)
+            return await once()
         except StoreUnavailable as error:
-            return await self._again(error, lambda: self._append_again(session_id, events, expected_seq))
+            return await self._again(error, lambda: self._append_again(once, session_id, events, expected_seq))
+
+    async def open_turn(
+        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
+    ) -> TurnOpening:
+        def once() -> Awaitable[TurnOpening]:
+            return self._inner.open_turn(
+                session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, ttl_s=ttl_s
+            )
+
+        try:
+            return await once()
+        except StoreUnavailable as error:
+            return await self._again(error, lambda: self._open_again(once, session_id, events, expected_seq))
 
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
         return await self._patiently(lambda: self._inner.events(session_id, after_seq=after_seq))
@@ -61,14 +87,38 @@ class PatientStore(PassingStore):
     async def actions(self, customer_id: str, *, since: datetime) -> tuple[ActionRecord, ...]:
         return await self._patiently(lambda: self._inner.actions(customer_id, since=since))
 
-    async def _append_again(self, session_id: str, events: Sequence[Event], expected_seq: int) -> tuple[StoredEvent, ...]:
+    async def _append_again(
+        self,
+        once: Callable[[], Awaitable[tuple[StoredEvent, ...]]],
+        session_id: str,
+        events: Sequence[Event],
+        expected_seq: int,
+    ) -> tuple[StoredEvent, ...]:
         try:
-            return await self._inner.append(session_id, events, expected_seq=expected_seq)
+            return await once()
         except TurnInProgress:  # somebody wrote there: was it our first try?
-            found = (await self._inner.events(session_id, after_seq=expected_seq))[: len(events)]
-            if [_said(stored.event) for stored in found] != [_said(event) for event in events]:
-                raise
-            return found
+            if found := await self._first_try(session_id, events, expected_seq):
+                return found
+            raise
+
+    async def _open_again(
+        self, once: Callable[[], Awaitable[TurnOpening]], session_id: str, events: Sequence[Event], expected_seq: int
+    ) -> TurnOpening:
+        try:
+            opening = await once()
+            if opening.stored:
+                return opening
+        except TurnInProgress:
+            if found := await self._first_try(session_id, events, expected_seq):
+                return TurnOpening(stored=found)
+            raise
+        found = await self._first_try(session_id, events, expected_seq)
+        return TurnOpening(stored=found) if found else opening
+
+    async def _first_try(self, session_id: str, events: Sequence[Event], expected_seq: int) -> tuple[StoredEvent, ...]:
+        """What a first try stored there, when its answer was lost; nothing when it did not."""
+        found = (await self._inner.events(session_id, after_seq=expected_seq))[: len(events)]
+        return found if [_said(stored.event) for stored in found] == [_said(event) for event in events] else ()
 
     async def _patiently(self, ask: Callable[[], Awaitable[V]]) -> V:
         try:

@@ -25,12 +25,15 @@ PERSONAL: Mapping[str, Mapping[str, Any]] = {
 }
 """Event type -> path of a personal field -> what stands there once it is erased. `*` is every entry of a list."""
 
+PATHS = {kind: [(path.split("."), erased) for path, erased in fields.items()] for kind, fields in PERSONAL.items()}
+
 
 def split(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """An event's fields as what the chain keeps, and path -> value of what is personal."""
-    public, personal = copy.deepcopy(dict(fields)), dict[str, Any]()
-    for path, erased in PERSONAL.get(str(fields["type"]), {}).items():
-        for place, holder, name in list(_places(public, path.split("."), ())):
+    """An event's fields as what the chain keeps, and path -> value of what is personal. `fields` is used up: its containers
+    become the first's."""
+    public, personal = dict(fields), dict[str, Any]()
+    for path, erased in PATHS.get(str(fields["type"]), ()):
+        for place, holder, name in list(_places(public, path, ())):
             personal[place] = holder[name]
             holder[name] = erased
     return public, personal

@@ -1,77 +1,129 @@
 """The store. Every append is one transaction; foreign errors are translated here and nowhere else."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from itertools import cycle
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import RowMapping, Select, Table, and_, delete, event, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, Select, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from agents.domain.errors import NotFound, TurnInProgress
-from agents.domain.events import Event, HandoffRaised, PersonalErased, SessionStarted, StoredEvent, TurnStarted
+from agents.domain.errors import TurnInProgress
+from agents.domain.events import Event, PersonalErased, StoredEvent
 from agents.domain.words import ActionRecord, ActionStatus, Handoff
-from agents.ports import Clock, Lease, Permits
+from agents.ports import Clock, Lease, Permits, TurnOpening
 from serving.stores import tables
 from serving.stores.audit import Damage, examine
-from serving.stores.codec import GENESIS, action_fields, canonical, chained, event_fields, read_action, read_event
+from serving.stores.chain import link
+from serving.stores.codec import action_fields, read_action
+from serving.stores.engines import lanes, pooled
 from serving.stores.errors import StoreUnavailable
+from serving.stores.lanes import Lane
+from serving.stores.log import SESSION, Log, aware, no_session
 from serving.stores.migrate import upgrade
-from serving.stores.personal import merged, read, salted, split
-from serving.stores.signing import Signer, Verifier, event_text, head_text
-from serving.stores.watchdog import CONNECT_TIMEOUT_S, HANGS_AFTER_S, watched
+from serving.stores.signing import Signer, Verifier
+from serving.stores.watchdog import HANGS_AFTER_S, watched
 
+__all__ = ["SqlStore", "StoreUnavailable"]
 COUNTED = (ActionStatus.INTENDED.value, ActionStatus.DONE.value, ActionStatus.UNKNOWN.value)
-OPEN = (ActionStatus.INTENDED.value, ActionStatus.UNKNOWN.value)
-CHECKOUT_TIMEOUT_S = 5.0  # for a connection of the pool
 UPGRADE_LOCK = 0x6B777570  # any number that only upgrades lock
+OPEN = (ActionStatus.INTENDED.value, ActionStatus.UNKNOWN.value)
+_a = tables.actions.c
+SPENT = (
+    select(tables.actions)
+    .where(_a.customer_id == bindparam("customer"), _a.at >= bindparam("since"), _a.status.in_(COUNTED))
+    .order_by(_a.at)
+)
+UNSETTLED = select(tables.actions).where(_a.status.in_(OPEN)).order_by(_a.at)
 
 
 class SqlStore:
-    """Implements `agents.ports.Store`. Build with `open`."""
+    """Implements `agents.ports.Store`. Build with `open`. The sessions' logs go through lanes, the rest through `engine`."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock, signer: Signer, *, hangs_after_s: float = HANGS_AFTER_S) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        clock: Clock,
+        signer: Signer,
+        writers: Sequence[Lane],
+        readers: Sequence[Lane],
+        *,
+        hangs_after_s: float = HANGS_AFTER_S,
+    ) -> None:
         self.engine, self._clock, self._signer = engine, clock, signer
         self._hangs_after_s = hangs_after_s
+        self._log = Log(clock, signer, writers[0].dialect)
+        self._lanes = (*writers, *readers)
+        self._writer, self._reader = cycle(writers), cycle(readers)
 
     @classmethod
     async def open(cls, url: str, clock: Clock, signer: Signer, *, hangs_after_s: float = HANGS_AFTER_S) -> "SqlStore":
         """Connect and bring the schema up to date. `signer` signs the log. A transaction that takes `hangs_after_s` is cut
         (PostgreSQL; SQLite has its own limit). Raises StoreUnavailable."""
-        given: dict[str, Any] = {}
-        if not url.startswith("sqlite"):
-            given = {"connect_args": {"connect_timeout": CONNECT_TIMEOUT_S}, "pool_timeout": CHECKOUT_TIMEOUT_S}
-        engine = create_async_engine(url, **given)
-        if engine.dialect.name == "sqlite":
-            event.listen(engine.sync_engine, "connect", _sqlite_pragmas)
-        store = cls(engine, clock, signer, hangs_after_s=hangs_after_s)
-        async with _translated(), engine.begin() as connection:
-            if engine.dialect.name == "postgresql":  # replicas that start together upgrade one after the other
+        store = cls(pooled(url), clock, signer, *lanes(url, hangs_after_s), hangs_after_s=hangs_after_s)
+        async with _translated(), store.engine.begin() as connection:
+            if store.engine.dialect.name == "postgresql":  # replicas that start together upgrade one after the other
                 await connection.execute(select(func.pg_advisory_xact_lock(UPGRADE_LOCK)))
             await connection.run_sync(upgrade)
         return store
 
     async def close(self) -> None:
+        for lane in self._lanes:
+            await lane.close()
         await self.engine.dispose()
 
-    async def append(self, session_id: str, events: Sequence[Event], *, expected_seq: int) -> tuple[StoredEvent, ...]:
-        async with self._transaction() as connection:
-            if expected_seq == 0:
-                await connection.execute(insert(tables.sessions).values(self._session_row(session_id, events[0])))
-                before = GENESIS
-            else:
-                before = await self._hash_at(connection, session_id, expected_seq)
-            stored: list[StoredEvent] = []
-            for offset, each in enumerate(events, 1):
-                seq, at = expected_seq + offset, self._clock.now()
-                before = await self._write(connection, session_id, seq, at, each, before)
-                await self._project(connection, session_id, each)
-                stored.append(StoredEvent(seq, at, each, before))
-            await self._set_head(connection, session_id, stored[-1])
-            return tuple(stored)
+    async def append(
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        *,
+        expected_seq: int,
+        expected_hash: str | None = None,
+        release: str | None = None,
+    ) -> tuple[StoredEvent, ...]:
+        def work(connection: Connection) -> tuple[StoredEvent, ...]:
+            return self._log.append(connection, session_id, events, expected_seq, expected_hash, release)
+
+        return await next(self._writer).run(work)
+
+    async def open_turn(
+        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
+    ) -> TurnOpening:
+        def work(connection: Connection) -> TurnOpening:
+            return self._log.open_turn(connection, session_id, events, expected_seq, expected_hash, ttl_s)
+
+        return await next(self._writer).run(work)
+
+    async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
+        return await next(self._reader).run(lambda connection: self._log.events(connection, session_id, after_seq))
+
+    async def last_seqs(self, session_ids: Sequence[str]) -> Mapping[str, int]:
+        """Where the logs of these sessions end now."""
+        return await next(self._reader).run(lambda connection: self._log.last_seqs(connection, session_ids))
+
+    async def session_customer(self, session_id: str) -> str:
+        """The customer a session is bound to. Raises NotFound."""
+        row = await next(self._reader).run(lambda connection: self._log.session(connection, session_id))
+        return str(row["customer_id"])
+
+    async def acquire_lease(self, session_id: str, holder: str, *, ttl_s: float) -> bool:
+        return await next(self._writer).run(lambda connection: self._log.acquire_lease(connection, session_id, holder, ttl_s))
+
+    async def release_lease(self, session_id: str, holder: str) -> None:
+        await next(self._writer).run(lambda connection: self._log.release_lease(connection, session_id, holder))
+
+    async def renew_leases(self, held: Sequence[tuple[str, str]], *, ttl_s: float) -> frozenset[tuple[str, str]]:
+        return await next(self._writer).run(lambda connection: self._log.renew_leases(connection, held, ttl_s))
+
+    async def expired_leases(self) -> tuple[Lease, ...]:
+        return await next(self._reader).run(self._log.expired_leases)
+
+    async def turn_by_key(self, session_id: str, idempotency_key: str) -> str | None:
+        return await next(self._reader).run(lambda connection: self._log.turn_by_key(connection, session_id, idempotency_key))
 
     async def erase(self, customer_id: str) -> int:
         """Remove a customer's personal data from every session and ledger line, and say so in each log; how many sessions it
@@ -104,8 +156,9 @@ class SqlStore:
                 table.name: [dict(row) for row in (await connection.execute(of_session(table))).mappings()]
                 for table in (tables.events, tables.personal, tables.heads)
             }
-            if not rows["events"] and not rows["heads"]:
-                await self._session(connection, session_id)
+            found = rows["events"] or rows["heads"] or (await connection.execute(SESSION, {"session": session_id})).all()
+            if not found:
+                raise no_session(session_id)
         personal = {int(row["seq"]): row for row in rows["personal"]}
         return examine(session_id, rows["events"], personal, next(iter(rows["heads"]), None), verifier)
 
@@ -114,64 +167,6 @@ class SqlStore:
         query = select(tables.sessions.c.id).order_by(tables.sessions.c.created_at, tables.sessions.c.id)
         async with self._transaction() as connection:
             return tuple((await connection.execute(query)).scalars().all())
-
-    async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
-        e, p = tables.events.c, tables.personal.c
-        beside = and_(p.session_id == e.session_id, p.seq == e.seq)
-        query = (
-            select(tables.events, p.body.label("personal"))
-            .select_from(tables.events.outerjoin(tables.personal, beside))
-            .where(e.session_id == session_id, e.seq > after_seq)
-            .order_by(e.seq)
-        )
-        async with self._transaction() as connection:
-            rows = (await connection.execute(query)).mappings().all()
-            if not rows:
-                await self._session(connection, session_id)
-            return tuple(_stored(row) for row in rows)
-
-    async def session_customer(self, session_id: str) -> str:
-        """The customer a session is bound to. Raises NotFound."""
-        async with self._transaction() as connection:
-            return str((await self._session(connection, session_id))["customer_id"])
-
-    async def acquire_lease(self, session_id: str, holder: str, *, ttl_s: float) -> bool:
-        now, c = self._clock.now(), tables.sessions.c
-        free = or_(c.lease_holder.is_(None), c.lease_holder == holder, c.lease_until < now)
-        taken = {"lease_holder": holder, "lease_until": now + timedelta(seconds=ttl_s)}
-        async with self._transaction() as connection:
-            await self._session(connection, session_id)
-            result = await connection.execute(update(tables.sessions).where(c.id == session_id, free).values(taken))
-            return bool(result.rowcount)
-
-    async def release_lease(self, session_id: str, holder: str) -> None:
-        c = tables.sessions.c
-        query = update(tables.sessions).where(c.id == session_id, c.lease_holder == holder)
-        async with self._transaction() as connection:
-            await connection.execute(query.values(lease_holder=None, lease_until=None))
-
-    async def renew_leases(self, held: Sequence[tuple[str, str]], *, ttl_s: float) -> frozenset[tuple[str, str]]:
-        c, until = tables.sessions.c, self._clock.now() + timedelta(seconds=ttl_s)
-        mine = tuple_(c.id, c.lease_holder).in_(held)
-        query = update(tables.sessions).where(mine).values(lease_until=until).returning(c.id, c.lease_holder)
-        async with self._transaction() as connection:
-            return frozenset((str(row.id), str(row.lease_holder)) for row in await connection.execute(query))
-
-    async def expired_leases(self) -> tuple[Lease, ...]:
-        c = tables.sessions.c
-        query = select(c.id, c.lease_holder, c.lease_until).where(
-            c.lease_holder.is_not(None), c.lease_until < self._clock.now()
-        )
-        async with self._transaction() as connection:
-            rows = (await connection.execute(query)).all()
-        return tuple(Lease(row.id, row.lease_holder, _aware(row.lease_until)) for row in rows)
-
-    async def turn_by_key(self, session_id: str, idempotency_key: str) -> str | None:
-        c = tables.turns.c
-        query = select(c.turn_id).where(c.session_id == session_id, c.idempotency_key == idempotency_key)
-        async with self._transaction() as connection:
-            found = (await connection.execute(query)).scalar_one_or_none()
-            return None if found is None else str(found)
 
     async def intend(
         self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
@@ -199,19 +194,16 @@ class SqlStore:
             await connection.execute(update(tables.actions).where(tables.actions.c.key == record.key).values(values))
 
     async def actions(self, customer_id: str, *, since: datetime) -> tuple[ActionRecord, ...]:
-        c = tables.actions.c
-        query = select(tables.actions).where(c.customer_id == customer_id, c.at >= since, c.status.in_(COUNTED)).order_by(c.at)
-        return await self._action_rows(query)
+        return await self._action_rows(SPENT, {"customer": customer_id, "since": since})
 
     async def unsettled(self) -> tuple[ActionRecord, ...]:
-        c = tables.actions.c
-        return await self._action_rows(select(tables.actions).where(c.status.in_(OPEN)).order_by(c.at))
+        return await self._action_rows(UNSETTLED, {})
 
     async def handoffs(self) -> tuple[Handoff, ...]:
         """Every promised handoff, the most urgent first."""
         async with self._transaction() as connection:
             rows = (await connection.execute(select(tables.handoffs).order_by(tables.handoffs.c.due_at))).mappings().all()
-        return tuple(Handoff(row["id"], row["session_id"], row["reason"], row["owner"], _aware(row["due_at"])) for row in rows)
+        return tuple(Handoff(row["id"], row["session_id"], row["reason"], row["owner"], aware(row["due_at"])) for row in rows)
 
     async def ping(self) -> None:
         """Raises StoreUnavailable when the database does not answer."""
@@ -226,80 +218,26 @@ class SqlStore:
             lock = func.pg_advisory_xact_lock(func.hashtextextended(customer_id, 0))
             await connection.execute(select(lock))
 
-    async def _action_rows(self, query: Any) -> tuple[ActionRecord, ...]:
-        async with self._transaction() as connection:
-            return tuple(_action(row) for row in (await connection.execute(query)).mappings().all())
+    async def _action_rows(self, query: Select[Any], values: Mapping[str, Any]) -> tuple[ActionRecord, ...]:
+        def work(connection: Connection) -> tuple[ActionRecord, ...]:
+            return tuple(_action(row) for row in connection.execute(query, values).mappings().all())
 
-    async def _write(
-        self, connection: AsyncConnection, session_id: str, seq: int, at: datetime, each: Event, before: str
-    ) -> str:
-        """One event's rows; its hash."""
-        public, personal = split(event_fields(each))
-        body, personal_digest, place = canonical(public), None, {"session_id": session_id, "seq": seq}
-        if personal:
-            beside = canonical(personal)
-            salt, personal_digest = salted(beside)
-            await connection.execute(insert(tables.personal).values(**place, salt=salt, body=beside))
-        after = chained(before, seq, at.isoformat(), body, personal_digest)
-        signature = self._signer.sign(event_text(session_id, seq, after))
-        row = {"at": at.isoformat(), "body": body, "hash": after, "personal_digest": personal_digest, "signature": signature}
-        await connection.execute(insert(tables.events).values(**place, **row))
-        return after
-
-    async def _set_head(self, connection: AsyncConnection, session_id: str, last: StoredEvent) -> None:
-        signature = self._signer.sign(head_text(session_id, last.seq, last.hash))
-        values = {"seq": last.seq, "hash": last.hash, "signature": signature}
-        moved = await connection.execute(update(tables.heads).where(tables.heads.c.session_id == session_id).values(values))
-        if not moved.rowcount:
-            await connection.execute(insert(tables.heads).values(session_id=session_id, **values))
+        return await next(self._reader).run(work)
 
     async def _erase_session(self, connection: AsyncConnection, session: RowMapping) -> None:
         session_id, until = str(session["id"]), session["lease_until"]
-        if session["lease_holder"] is not None and until is not None and _aware(until) > self._clock.now():
+        if session["lease_holder"] is not None and until is not None and aware(until) > self._clock.now():
             raise TurnInProgress("a session of this customer is answering", hint="Try again in a moment.")
         e = tables.events.c
         last = (
             await connection.execute(select(e.seq, e.hash).where(e.session_id == session_id).order_by(e.seq.desc()).limit(1))
         ).one()
         await connection.execute(delete(tables.personal).where(tables.personal.c.session_id == session_id))
-        erased, at = PersonalErased(), self._clock.now()
-        after = await self._write(connection, session_id, last.seq + 1, at, erased, last.hash)
-        await self._set_head(connection, session_id, StoredEvent(last.seq + 1, at, erased, after))
-
-    async def _session(self, connection: AsyncConnection, session_id: str) -> RowMapping:
-        query = select(tables.sessions).where(tables.sessions.c.id == session_id)
-        row = (await connection.execute(query)).mappings().one_or_none()
-        if row is None:
-            raise NotFound(f"no session {session_id!r}", hint="Open one with POST /v1/sessions.")
-        return row
-
-    async def _hash_at(self, connection: AsyncConnection, session_id: str, seq: int) -> str:
-        c = tables.events.c
-        found = await connection.execute(select(c.hash).where(c.session_id == session_id, c.seq == seq))
-        value = found.scalar_one_or_none()
-        if value is None:
-            raise NotFound(f"session {session_id!r} has no event {seq}")
-        return str(value)
-
-    def _session_row(self, session_id: str, first: Event) -> dict[str, Any]:
-        if not isinstance(first, SessionStarted):
-            raise TypeError("a session begins with SessionStarted")
-        return {
-            "id": session_id,
-            "customer_id": first.customer_id,
-            "pack": first.pack,
-            "created_at": self._clock.now(),
-        }
-
-    async def _project(self, connection: AsyncConnection, session_id: str, each: Event) -> None:
-        """Rows that make an event findable without reading every session."""
-        if isinstance(each, TurnStarted):
-            row = {"turn_id": each.turn_id, "session_id": session_id, "idempotency_key": each.idempotency_key}
-            await connection.execute(insert(tables.turns).values(row))
-        elif isinstance(each, HandoffRaised):
-            h = each.handoff
-            row = {"id": h.id, "session_id": session_id, "reason": h.reason, "owner": h.owner}
-            await connection.execute(insert(tables.handoffs).values(**row, due_at=h.due_at))
+        links = link(session_id, [PersonalErased()], seq=last.seq, before=last.hash, clock=self._clock, signer=self._signer)
+        await connection.execute(insert(tables.events), links.events)
+        moved = await connection.execute(update(tables.heads).where(tables.heads.c.session_id == session_id).values(links.head))
+        if not moved.rowcount:
+            await connection.execute(insert(tables.heads).values(session_id=session_id, **links.head))
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncGenerator[AsyncConnection, None]:
@@ -318,18 +256,6 @@ async def _translated() -> AsyncGenerator[None, None]:
         raise StoreUnavailable(f"the database does not answer: {type(error).__name__}") from error
 
 
-def _sqlite_pragmas(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _stored(row: RowMapping) -> StoredEvent:
-    fields = merged(read(row["body"]), read(row["personal"]) if row["personal"] is not None else None)
-    return StoredEvent(row["seq"], datetime.fromisoformat(row["at"]), read_event(fields), row["hash"])
-
-
 def _action_row(record: ActionRecord) -> dict[str, Any]:
     fields = action_fields(record)
     proposal = fields.pop("proposal")
@@ -339,9 +265,4 @@ def _action_row(record: ActionRecord) -> dict[str, Any]:
 def _action(row: RowMapping) -> ActionRecord:
     fields = dict(row)
     fields["proposal"] = {"action": fields.pop("action"), "args": fields.pop("args")}
-    return read_action(fields | {"at": _aware(row["at"])})
-
-
-def _aware(at: datetime) -> datetime:
-    """SQLite forgets the zone: what is stored is UTC."""
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return read_action(fields | {"at": aware(row["at"])})

@@ -5,7 +5,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,17 +19,17 @@ async def watched(connection: AsyncConnection, hangs_after_s: float) -> AsyncGen
     """Run a transaction's statements; after `hangs_after_s` the socket is shut, and the statement under way fails as with a
     server that went away. A driver without a socket (SQLite's) is left alone."""
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    pgconn = getattr(driver, "pgconn", None)
-    if pgconn is None:
-        yield
-        return
-    cutting = asyncio.get_running_loop().call_later(hangs_after_s, _shut, pgconn)
+    cutting = asyncio.get_running_loop().call_later(hangs_after_s, cut, driver)
     try:
         yield
     finally:
         cutting.cancel()
 
 
-def _shut(pgconn: Any) -> None:
-    with socket.socket(fileno=os.dup(pgconn.socket)) as own:
+def cut(driver: Any) -> None:
+    """Shut the socket of a driver's connection, from any thread. One without a socket, or closed already, is left alone."""
+    pgconn = getattr(driver, "pgconn", None)
+    if pgconn is None:
+        return
+    with suppress(Exception), socket.socket(fileno=os.dup(pgconn.socket)) as own:
         own.shutdown(socket.SHUT_RDWR)

@@ -12,7 +12,7 @@ from agents.domain.errors import BadInput, NotAllowed, ToolFailed, ToolRefused, 
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord, ActionStatus, Money, Offer, Proposal, ToolSpec
 from agents.ledger.ledger import Ledger
-from agents.ports import Lease, Permits, ToolCall
+from agents.ports import Lease, Permits, ToolCall, TurnOpening
 from tests.fakes import SetClock
 
 DONE, FAILED, REFUSED = ActionStatus.DONE, ActionStatus.FAILED, ActionStatus.REFUSED
@@ -57,8 +57,21 @@ class MemoryStore:
     async def unsettled(self) -> tuple[ActionRecord, ...]:
         return tuple(record for record in self.lines.values() if record.status in (INTENDED, UNKNOWN))
 
-    async def append(self, session_id: str, events: Sequence[Event], *, expected_seq: int) -> tuple[StoredEvent, ...]:
+    async def append(
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        *,
+        expected_seq: int,
+        expected_hash: str | None = None,
+        release: str | None = None,
+    ) -> tuple[StoredEvent, ...]:
         raise AssertionError("the ledger writes no events")
+
+    async def open_turn(
+        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
+    ) -> TurnOpening:
+        raise AssertionError("the ledger opens no turns")
 
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
         raise AssertionError("the ledger reads no events")

@@ -8,6 +8,7 @@ import pytest
 from agents.domain.errors import TurnInProgress
 from agents.domain.events import Event, SessionStarted, StoredEvent, TurnDone, TurnStarted
 from agents.passing_store import PassingStore
+from agents.ports import TurnOpening
 from serving.stores.errors import StoreUnavailable
 from serving.stores.patient import PatientStore
 from serving.stores.signing import Signer
@@ -24,13 +25,35 @@ class Flaky(PassingStore):
 
     fails, lost = 0, False
 
-    async def append(self, session_id: str, events: Sequence[Event], *, expected_seq: int) -> tuple[StoredEvent, ...]:
+    async def append(
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        *,
+        expected_seq: int,
+        expected_hash: str | None = None,
+        release: str | None = None,
+    ) -> tuple[StoredEvent, ...]:
         if self.fails and not self.lost:
             self._fail()
-        stored = await super().append(session_id, events, expected_seq=expected_seq)
+        stored = await super().append(
+            session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, release=release
+        )
         if self.fails:
             self._fail()
         return stored
+
+    async def open_turn(
+        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
+    ) -> TurnOpening:
+        if self.fails and not self.lost:
+            self._fail()
+        opening = await super().open_turn(
+            session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, ttl_s=ttl_s
+        )
+        if self.fails:
+            self._fail()
+        return opening
 
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
         if self.fails and not self.lost:
@@ -87,3 +110,13 @@ async def test_patience_ends(flaky: Flaky) -> None:
     with pytest.raises(StoreUnavailable):
         await patient(flaky, patience_s=5.0).events("ses_1")
     assert flaky.fails > 9_900
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_turn_is_opened_once_however_often_it_is_tried(flaky: Flaky, lost: bool) -> None:
+    store = patient(flaky)
+    (first,) = await store.append("ses_1", [STARTED], expected_seq=0)
+    flaky.fails, flaky.lost = 1, lost
+    opening = await store.open_turn("ses_1", [SAID], expected_seq=1, expected_hash=first.hash, ttl_s=5.0)
+    assert [stored.event for stored in opening.stored] == [SAID]
+    assert [stored.event for stored in await flaky.events("ses_1")] == [STARTED, SAID]

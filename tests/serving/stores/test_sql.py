@@ -176,3 +176,54 @@ async def test_a_database_that_is_not_there_is_said_to_be(clock: SetClock) -> No
     with pytest.raises(StoreUnavailable) as raised:
         await SqlStore.open("postgresql+psycopg://nobody@127.0.0.1:1/none", clock, Signer("secret"))
     assert "KEEPWORD_DATABASE_URL" in raised.value.hint
+
+
+async def test_a_turn_opens_once_and_holds_the_session_until_it_is_released(store: SqlStore) -> None:
+    [started] = await store.append("ses_1", [STARTED], expected_seq=0)
+    first = await store.open_turn("ses_1", [turn("t1", "k1")], expected_seq=1, expected_hash=started.hash, ttl_s=10)
+    assert [each.seq for each in first.stored] == [2]
+    assert (await store.open_turn("ses_1", [turn("t2", "k1")], expected_seq=2, expected_hash="", ttl_s=10)).repeats == "t1"
+    with pytest.raises(TurnInProgress):
+        await store.open_turn("ses_1", [turn("t2")], expected_seq=2, expected_hash=first.stored[0].hash, ttl_s=10)
+    [said] = await store.append("ses_1", [ReplySentence("t1", 0, "x", "pack")], expected_seq=2, release="t1")
+    second = await store.open_turn("ses_1", [turn("t2")], expected_seq=3, expected_hash=said.hash, ttl_s=10)
+    assert [each.seq for each in second.stored] == [4]
+
+
+async def test_a_turn_on_an_old_end_is_told_what_it_missed_and_takes_nothing(store: SqlStore) -> None:
+    [started] = await store.append("ses_1", [STARTED], expected_seq=0)
+    [said] = await store.append("ses_1", [ReplySentence("t0", 0, "x", "pack")], expected_seq=1)
+    behind = await store.open_turn("ses_1", [turn("t1")], expected_seq=1, expected_hash=started.hash, ttl_s=10)
+    assert behind.missed == (said,)
+    forged = await store.open_turn("ses_1", [turn("t1")], expected_seq=2, expected_hash="f" * 64, ttl_s=10)
+    assert forged.missed == (said,)
+    assert await store.acquire_lease("ses_1", "somebody", ttl_s=10)
+
+
+async def test_of_many_turns_opened_at_once_one_begins(store: SqlStore) -> None:
+    [started] = await store.append("ses_1", [STARTED], expected_seq=0)
+    opening = (
+        store.open_turn("ses_1", [turn(f"t{n}")], expected_seq=1, expected_hash=started.hash, ttl_s=10) for n in range(8)
+    )
+    results = await asyncio.gather(*opening, return_exceptions=True)
+    assert sum(isinstance(each, TurnInProgress) for each in results) == 7
+    assert [each.seq for each in await store.events("ses_1")] == [1, 2]
+
+
+async def test_an_append_that_knows_another_hash_is_refused(store: SqlStore) -> None:
+    await store.append("ses_1", [STARTED], expected_seq=0)
+    with pytest.raises(TurnInProgress):
+        await store.append("ses_1", [turn("t1")], expected_seq=1, expected_hash="f" * 64)
+
+
+async def test_many_sessions_at_once_all_have_their_logs_whole(store: SqlStore) -> None:
+    async def one(number: int) -> None:
+        session_id = f"ses_{number}"
+        [last] = await store.append(session_id, [replace(STARTED, session_id=session_id)], expected_seq=0)
+        for index in range(3):
+            said = ReplySentence(f"t{number}", index, "好的。", "pack")
+            [last] = await store.append(session_id, [said], expected_seq=last.seq, expected_hash=last.hash)
+        assert await store.audit(session_id, Signer("secret").verifier) == []
+
+    await asyncio.gather(*map(one, range(40)))
+    assert await store.last_seqs([f"ses_{number}" for number in range(40)]) == {f"ses_{number}": 4 for number in range(40)}

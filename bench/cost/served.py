@@ -1,0 +1,103 @@
+"""The desk as its users get it, but for Ray: wiring's own desk behind uvicorn on a socket, in this process, on uvloop."""
+
+import asyncio
+import multiprocessing
+import resource
+import socket
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import uvicorn
+
+from agents.packs.loader import load_pack
+from bench.cost.customers import Done, Order, serve_orders
+from bench.cost.instant import InstantModel
+from retrieval.embedding import Embedder, Kind, Vectors, make_embedder
+from serving.app import create_app
+from serving.clock import SystemClock
+from serving.retriever import PackRetriever
+from serving.settings import Settings
+from serving.wiring import open_desk
+
+LEAVE_S = 20.0
+GRACEFUL_S = 5
+
+
+class TimedEmbedder:
+    """An Embedder that sums up the CPU seconds of its own threads: a model's time, not ours."""
+
+    def __init__(self, inner: Embedder) -> None:
+        self._inner = inner
+        self.name, self.dimension = inner.name, inner.dimension
+        self.cpu_s, self.calls, self.in_loop = 0.0, 0, 0
+
+    def embed(self, texts: Sequence[str], kind: Kind) -> Vectors:
+        began = time.thread_time()
+        try:
+            return self._inner.embed(texts, kind)
+        finally:
+            self.cpu_s += time.thread_time() - began
+            self.calls += 1
+            self.in_loop += asyncio._get_running_loop() is not None
+
+
+@dataclass
+class Served:
+    """A desk under way and the process of its customers."""
+
+    embedder: TimedEmbedder
+    orders: Connection
+
+    async def customers(self, order: Order) -> Done:
+        """Have an order carried out."""
+        self.orders.send(order)
+        done: Done = await asyncio.to_thread(self.orders.recv)
+        return done
+
+
+@asynccontextmanager
+async def served(data_dir: Path, database_url: str = "") -> AsyncGenerator[Served, None]:
+    """A desk of the demo shop over the real index, shop, policy, ledger and store. Everything ends with the block."""
+    _many_files()
+    settings = Settings.load(data_dir=data_dir, database_url=database_url, dev=True, log_level="WARNING")
+    embedder = TimedEmbedder(make_embedder(settings.embedder))
+    retriever = PackRetriever.open(load_pack(settings.pack), settings.cache_dir / "index", embedder)
+
+    async def ready() -> None:
+        return None
+
+    opened = await open_desk(settings, InstantModel(), SystemClock(), engine_ready=ready, retriever=retriever)
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        create_app(opened.desk), log_level="warning", access_log=False, timeout_graceful_shutdown=GRACEFUL_S, backlog=4096
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve([listening]))
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    process = context.Process(target=serve_orders, args=(url, theirs), daemon=True)
+    process.start()
+    theirs.close()  # so that a process that died is an error here, not a wait
+    try:
+        yield Served(embedder, ours)
+    finally:
+        with suppress(OSError):
+            ours.send(None)
+        await asyncio.to_thread(process.join, LEAVE_S)
+        if process.is_alive():
+            process.kill()
+        server.should_exit = True
+        await running
+        await opened.close()
+
+
+def _many_files() -> None:
+    """Thousands of connections need as many files: as many as this user may have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
