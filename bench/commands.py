@@ -1,7 +1,13 @@
 """What every command of `eval` and `bench` shares: its options, its progress bar, and how it ends."""
 
 import asyncio
+import json
+import shlex
+import sys
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +19,15 @@ Quick = Annotated[bool, typer.Option("--quick", help="The size that tests use.")
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
 ModelName = Annotated[str | None, typer.Option(help="A name from `keepword models list`; default: the configured model.")]
 PackName = Annotated[str | None, typer.Option(help="A pack's name or folder.")]
+Save = Annotated[
+    Path | None, typer.Option(help="Also keep the result in this folder, with its date and command, for `bench report`.")
+]
+_save_to: ContextVar[Path | None] = ContextVar("save_to", default=None)  # from a group's options to its command's end
+
+
+def saving(save: Save = None) -> None:
+    """Options of every command of a group."""
+    _save_to.set(save)
 
 
 def finish(measure: Callable[[], Awaitable[BenchResult]], *, as_json: bool) -> None:
@@ -22,8 +37,19 @@ def finish(measure: Callable[[], Awaitable[BenchResult]], *, as_json: bool) -> N
         return await measure()
 
     result = asyncio.run(run())
+    if (folder := _save_to.get()) is not None:
+        keep(result, folder)
     show(result, as_json=as_json)
     raise typer.Exit(0 if result.ok else 1)
+
+
+def keep(result: BenchResult, folder: Path) -> Path:
+    """Write the result as NAME.json into `folder`, beside when and how it was made; the one before it is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "command": f"keepword {shlex.join(sys.argv[1:])}"}
+    path = folder / f"{result.name.replace(' ', '-')}.json"
+    path.write_text(json.dumps({**result.as_dict(), **made}, ensure_ascii=False), encoding="utf-8")
+    return path
 
 
 def awaited(what: str, run: Callable[..., Awaitable[BenchResult]], *, as_json: bool, **given: object) -> None:

@@ -74,7 +74,8 @@ def show(result: BenchResult, *, as_json: bool) -> None:
         table.add_row(name, f"{measured.value:g}", limit, "ok" if measured.ok else "SHORT")
     console = Console()
     console.print(table)
-    console.print_json(data=dict(result.detail), ensure_ascii=False)
+    told = {name: value for name, value in result.detail.items() if name != "series"}  # what `bench report` draws
+    console.print_json(data=told, ensure_ascii=False)
 
 
 def quantile(values: list[float], q: float) -> float:
