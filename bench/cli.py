@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 import bench.load.commands
+import bench.report.commands
 from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread, saving
 from bench.result import BenchResult
 
 eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True, callback=saving)
 bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True, callback=saving)
 bench.load.commands.register(bench_app)
+bench.report.commands.register(bench_app)
 
 
 @eval_app.command("planning")
