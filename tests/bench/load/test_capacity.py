@@ -1,13 +1,17 @@
 """When a trial is given up, and what a search tells."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
-from bench.load.capacity import Sizes, hopeless, result
+from aiohttp import web
+
+from bench.load.capacity import Sizes, hopeless, result, run
 from bench.load.figures import Window
 from bench.load.place import Place
 from bench.load.plan import Arrivals, LoadPlan, Slo
 from bench.load.search import Found, Tried
+from tests.bench.load.desks import Desk, answer, running, whole
 
 PLAN = LoadPlan(
     "http://127.0.0.1:1", arrivals=Arrivals(rate_per_s=10.0), duration_s=30, warmup_s=10, slo=Slo(share=0.9), processes=2
@@ -61,3 +65,25 @@ def test_no_capacity_at_all_falls_short() -> None:
     told = result(Found((), (tried(1.0, met=False),)), PLAN, Place("http://127.0.0.1:1", None, "x"), Sizes())
     assert not told.ok
     assert told.bars["capacity_turns_per_s"].value == 0.0
+
+
+async def test_a_desk_that_refuses_above_a_rate_has_that_capacity() -> None:
+    """Refusals decide, not times: whoever comes sooner than a tenth of a second after the one before is told to come later."""
+    last_s = [0.0]
+
+    async def choosy(_desk: Desk, request: web.Request, _number: int) -> web.StreamResponse:
+        now_s = asyncio.get_running_loop().time()
+        before_s, last_s[0] = last_s[0], now_s
+        if now_s - before_s < 0.1:
+            return web.json_response({}, status=429, headers={"Retry-After": "1"})
+        return await answer(request, whole())
+
+    sizes = Sizes(trial_s=2.0, warmup_share=0.1, repeats=1, precision=0.5, lowest_per_s=5.0, highest_per_s=40.0)
+    async with running(choosy) as desk:
+        slo = Slo(first_s=30.0, turn_s=30.0, share=0.5)
+        plan = LoadPlan(desk.url, arrivals=Arrivals("steady"), slo=slo, window_s=0.5, processes=1)
+        told = await run(plan, Place(desk.url, None, "fake"), sizes)
+    assert 5.0 < told.bars["capacity_turns_per_s"].value < 20.0
+    assert told.bars["errors_while_met"].ok
+    assert [trial["met"] for trial in told.detail["trials"]][:1] == [True]
+    assert not any(trial["met"] for trial in told.detail["trials"] if trial["rate_per_s"] >= 20.0)
