@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from bench.chaos.commands import register as register_chaos
 from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread
 from bench.result import BenchResult
 
 eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True)
+register_chaos(bench_app)
 
 
 @eval_app.command("planning")

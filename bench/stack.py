@@ -20,11 +20,12 @@ SIMULATED = "simulated:"
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running stack: where it answers, where its state lies, and how long it took to be ready."""
+    """A running stack: where it answers, where its state lies, how long it took to be ready, and the process that runs it."""
 
     url: str
     data_dir: Path
     ready_s: float
+    pid: int
 
 
 class StackFailed(RuntimeError):
@@ -50,7 +51,7 @@ def running_stack(data_dir: Path, *, settings: Mapping[str, str] | None = None, 
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_ready(url, process, log)
-        yield Stack(url, data_dir, round(time.monotonic() - began, 1))
+        yield Stack(url, data_dir, round(time.monotonic() - began, 1), process.pid)
     finally:
         _stop(process)
 
