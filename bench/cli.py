@@ -9,10 +9,12 @@ import typer
 from bench.chaos.commands import register as register_chaos
 from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread
 from bench.result import BenchResult
+from bench.serve_settings.commands import register as register_serve_settings
 
 eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True)
 register_chaos(bench_app)
+register_serve_settings(bench_app)
 
 
 @eval_app.command("planning")

@@ -105,10 +105,10 @@ class Customer:
             await asyncio.sleep(PAUSE_S)
 
 
-def client() -> aiohttp.ClientSession:
-    """An HTTP client that waits for slow streams, and opens a connection a request: a dead server's are not used again."""
+def client(*, keep_alive: bool = False) -> aiohttp.ClientSession:
+    """An HTTP client that waits for slow streams; unless it is to `keep_alive`, with a connection a request."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=3.0, sock_read=SILENCE_S)
-    return aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0, force_close=True))
+    return aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0, force_close=not keep_alive))
 
 
 async def _events(content: aiohttp.StreamReader) -> AsyncIterator[tuple[int, str, dict[str, object]]]:

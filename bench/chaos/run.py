@@ -68,7 +68,7 @@ def run(*, seed: int = 0, quick: bool = False, progress: Progress | None = None)
             load = _load(stack, database, blows, customers, 5.0 if quick else SETTLE_S, progress or (lambda done, total: None))
             ran = asyncio.run(load)
             ledger = _settled(Settings.load(database_url=database.url).store_url)
-        return _result(ran, refunds(shop), ledger, customers)
+        return result(ran, refunds(shop), ledger, customers)
 
 
 async def _load(
@@ -125,7 +125,7 @@ def _settled(url: str, within_s: float = 30.0) -> dict[str, str]:
         engine.dispose()
 
 
-def _result(ran: Run, moved: Counter[str], ledger: Mapping[str, str], customers: int) -> BenchResult:
+def result(ran: Run, moved: Counter[str], ledger: Mapping[str, str], customers: int) -> BenchResult:
     done = {session for session, status in ledger.items() if status == ActionStatus.DONE.value}
     told = {said.session_id for said in ran.said if said.acted and said.end == "done"}
     lost_actions = [session for session in done | told if not moved[ran.orders[session]]]
