@@ -6,16 +6,25 @@ from typing import Annotated
 
 import typer
 
-import bench.load.commands
-import bench.report.commands
+from bench.chaos import commands as chaos
 from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread, saving
+from bench.cost import commands as cost
+from bench.load import commands as load
+from bench.peers import commands as peers
+from bench.report import commands as report
 from bench.result import BenchResult
+from bench.serve_settings import commands as serve_settings
 from bench.simulator import commands as simulator
 
 eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True, callback=saving)
 bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True, callback=saving)
-bench.load.commands.register(bench_app)
-bench.report.commands.register(bench_app)
+chaos.register(bench_app)
+cost.register(bench_app)
+load.register(bench_app)
+peers.register(bench_app)
+report.register(bench_app)
+serve_settings.register(bench_app)
+simulator.register(bench_app)
 
 
 @eval_app.command("planning")

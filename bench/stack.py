@@ -20,7 +20,7 @@ SIMULATED = "simulated:"
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running stack: where it answers, where its state lies, how long it took to be ready, and the top of its processes."""
+    """A running stack: where it answers, where its state lies, how long it took to be ready, and the process that runs it."""
 
     url: str
     data_dir: Path

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from agents.domain.pack import Pack
 from agents.packs.loader import load_pack
+from serving import serve_settings
 from serving.deployment import NUM_CPUS, desk_app
 from serving.engine.deployment import engine_app, model_app
 from serving.scaling import Scaling, scaling
@@ -27,7 +28,6 @@ from serving.wiring import SCRIPTED, engine_config, open_retriever, prepare
 
 READY_TIMEOUT_S = 600.0
 SPARE_CPUS = 3  # Ray counts tickets, not cores: engine, desk, proxy and controller share the machine
-QUIET = {"RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def run_until_stopped(settings: Settings, engine: serve.Application | None = None) -> None:
@@ -70,7 +70,7 @@ def _interrupt(*_: object) -> None:
 
 
 def _start(settings: Settings, pack: Pack, engine: serve.Application | None) -> serve.Application:
-    os.environ.update(QUIET)
+    serve_settings.apply(settings, os.environ)
     scale = engine_scaling(settings)
     if engine is not None:
         pass

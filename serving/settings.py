@@ -40,6 +40,7 @@ class Settings(BaseSettings):
         1, ge=1, le=8, description="How many sentences the model drafts; a small one does best with 1."
     )
     reply_tokens: int = Field(36, ge=8, le=512)
+    ingress: Literal["ray", "haproxy"] = Field("ray", description="Who takes HTTP: Serve's own proxy, or HAProxy under Serve.")
     desk_replicas: int = Field(1, ge=1, description="Desks (gateway and turn loop) over one database.")
     desk_max_replicas: int | None = Field(None, ge=1, description="Scale up to so many by load; empty: a fixed number.")
     desk_target_ongoing: float = Field(100.0, gt=0, description="Requests under way a desk, above which another starts.")

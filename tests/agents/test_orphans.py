@@ -14,9 +14,11 @@ from agents.lease import TTL_S
 from agents.packs.loader import load_pack, tools_module
 from agents.passing_store import PassingStore
 from agents.tools.backoffice import PackBackOffice
+from agents.tools.registry import collect
 from agents.turn import AcceptedTurn
 from bench.faults import FaultyOffice
 from serving.embedded import EmbeddedDesk
+from serving.replay import differences
 from serving.scripted import ScriptedModel, TableRetriever
 from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore
@@ -159,6 +161,9 @@ async def test_what_a_dead_attempt_already_said_does_not_count(tmp_path: Path, a
         assert len(state.handoffs) == promised
         assert await visit.reply()
         assert len(await visit.events(TurnRestarted)) == 1
+        specs = [bound.spec for bound in collect(tools_module(visit.desk.pack.path))]
+        played = [each async for each in differences(visit.desk.pack, specs, SESSION, await visit.desk.events(SESSION))]
+        assert [found for _, found in played if found] == []  # the second attempt is what a replay comes to
 
 
 async def test_an_action_the_dead_turn_carried_out_is_told_and_not_done_again(tmp_path: Path) -> None:

@@ -1,0 +1,15 @@
+"""`keepword bench chaos`."""
+
+import typer
+
+from bench.commands import Json, Quick, Seed, in_thread
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("chaos")
+    def chaos(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
+        """Kill engine, desk, proxy and controller, take the database away and replace every replica, under load: no turn lost,
+        no action lost or doubled?"""
+        from bench.chaos.run import run
+
+        in_thread("blows", run, as_json=json, seed=seed, quick=quick)

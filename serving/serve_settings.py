@@ -1,0 +1,72 @@
+"""Ray Serve's own settings: environment variables its processes read when they start. The one place that names them.
+
+What is chosen was measured one by one (`keepword bench serve-settings`, figures in `bench/serve_settings/README.md`). A
+variable the user has set is left as it is.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping, MutableMapping
+from typing import Final
+
+from serving.settings import Settings
+
+Environment = Mapping[str, str]
+
+QUIET: Final[Environment] = {"RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+FAILOVER: Final[Environment] = {
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # a dead proxy is found in a second, not in ten
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",  # HAProxy learns in a tenth of a second that a replica goes
+}
+
+ALTERNATIVES: Final[Mapping[str, Environment]] = {
+    "user code in Serve's loop": {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"},
+    "router in the caller's loop": {"RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"},
+    "both in one loop": {
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    },
+    "gRPC between replicas": {"RAY_SERVE_USE_GRPC_BY_DEFAULT": "1"},
+    "log lines in batches": {"RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000", "RAY_SERVE_LOG_TO_STDERR": "0"},
+    "asyncio's own event loop": {"RAY_USE_UVLOOP": "0"},
+    "no queue length cache": {"RAY_SERVE_QUEUE_LENGTH_CACHE_TIMEOUT_S": "0"},
+    "throughput": {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"},
+    "HAProxy": {"RAY_SERVE_ENABLE_HA_PROXY": "1"},
+    "HAProxy, throughput": {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+}
+"""What can be set, by name, each against Serve's defaults."""
+
+# A session's requests go to one desk while it has no more than 1.5 times the average (HAProxy's own bounded loads); requests
+# without a session in their path take turns. Serve writes the value as it is, so it may hold further lines of the section.
+HAPROXY_BALANCE: Final = "hash path,field(2,_),field(1,/)\n    hash-type consistent sdbm avalanche\n    hash-balance-factor 150"
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Everything Serve's processes are to be started with."""
+    chosen = dict(QUIET) | dict(FAILOVER)
+    if settings.ingress == "haproxy":
+        chosen |= dict(ALTERNATIVES["HAProxy"]) | haproxy(settings.port)
+    return chosen
+
+
+def haproxy(port: int) -> dict[str, str]:
+    """Files and ports of one stack's HAProxy, apart from those of another on the same machine. Its status page listens on
+    `port` + 1 and its metrics on `port` + 2, on every interface: Serve gives no choice of address."""
+    folder = os.path.join(tempfile.gettempdir(), f"keepword-haproxy-{port}")  # short: a socket's path has a limit
+    return {
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(port + 1),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(port + 2),
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(os.cpu_count() or 1, 4)),
+        "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": HAPROXY_BALANCE,
+    }
+
+
+def apply(settings: Settings, environ: MutableMapping[str, str]) -> None:
+    """Set what the user has not set. Before `ray.init`: Serve's processes inherit it."""
+    for name, value in environment(settings).items():
+        environ.setdefault(name, value)
