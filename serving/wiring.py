@@ -14,6 +14,9 @@ from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits
 from retrieval.embedding import make_embedder
 from retrieval.embedding_cache import Progress
+from serving.admission.admission import Admission
+from serving.admission.gate import Gate, GateLimits
+from serving.admission.keys import ApiKeys
 from serving.embedded import put_together
 from serving.engine.config import EngineConfig
 from serving.http.desk import Desk
@@ -23,6 +26,7 @@ from serving.metrics import Metrics
 from serving.models import ensure, entry
 from serving.retriever import PackRetriever
 from serving.settings import Settings
+from serving.stores.api_keys import ApiKeyStore
 from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore
 
@@ -59,6 +63,11 @@ def engine_config(settings: Settings, pack: Pack, *, further: tuple[Structure, .
         structures=(*structures(pack), *further),
         grammar_cache=settings.cache_dir / "grammars",
     )
+
+
+def open_admission(settings: Settings, clock: Clock) -> Admission:
+    limits = GateLimits(settings.turn_target_s, settings.max_queued, in_flight_most=settings.max_turns_in_flight)
+    return Admission(Gate(limits, clock.monotonic), clock)
 
 
 async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_ready: Callable[[], Awaitable[None]]) -> OpenDesk:
@@ -104,6 +113,8 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
         metrics=Metrics(),
         clock=clock,
         not_ready=not_ready,
+        admission=open_admission(settings, clock),
+        keys=ApiKeys(ApiKeyStore(sql.engine), clock.monotonic),
         dev_customers=tuple(getattr(module, "DEV_CUSTOMERS", ())),
     )
 

@@ -13,6 +13,8 @@ from agents.domain.pack import Pack
 from agents.domain.words import Handoff, Locale
 from agents.ports import Clock
 from agents.turn import AcceptedTurn
+from serving.admission.admission import Admission
+from serving.admission.keys import ApiKeys
 from serving.http.follow import NotifyingStore
 from serving.http.tokens import Bearer, Tokens
 from serving.metrics import Metrics
@@ -46,6 +48,8 @@ class Desk:
     metrics: Metrics
     clock: Clock
     not_ready: Callable[[], Awaitable[dict[str, str]]]
+    admission: Admission
+    keys: ApiKeys
     dev_customers: tuple[str, ...] = ()
     running: set[asyncio.Task[None]] = field(default_factory=set)
 

@@ -8,30 +8,23 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import RowMapping, Select, Table, and_, delete, event, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from agents.domain.errors import KeepwordError, NotFound, TurnInProgress
+from agents.domain.errors import NotFound, TurnInProgress
 from agents.domain.events import Event, HandoffRaised, PersonalErased, SessionStarted, StoredEvent, TurnStarted
 from agents.domain.words import ActionRecord, ActionStatus, Handoff
 from agents.ports import Clock, Permits
 from serving.stores import tables
 from serving.stores.audit import Damage, examine
 from serving.stores.codec import GENESIS, action_fields, canonical, chained, event_fields, read_action, read_event
+from serving.stores.connection import transaction
 from serving.stores.migrate import upgrade
 from serving.stores.personal import merged, read, salted, split
 from serving.stores.signing import Signer, Verifier, event_text, head_text
 
 COUNTED = (ActionStatus.INTENDED.value, ActionStatus.DONE.value, ActionStatus.UNKNOWN.value)
 OPEN = (ActionStatus.INTENDED.value, ActionStatus.UNKNOWN.value)
-
-
-class StoreUnavailable(KeepwordError):
-    """The database does not answer or refused the statement."""
-
-    type = "store-unavailable"
-    retryable = True
-    hint = "Is the database up, and KEEPWORD_DATABASE_URL right?"
 
 
 class SqlStore:
@@ -269,6 +262,7 @@ class SqlStore:
             "id": session_id,
             "customer_id": first.customer_id,
             "pack": first.pack,
+            "tenant": first.tenant,
             "created_at": self._clock.now(),
         }
 
@@ -284,13 +278,11 @@ class SqlStore:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncGenerator[AsyncConnection, None]:
-        try:
-            async with self.engine.begin() as connection:
+        async with transaction(self.engine) as connection:
+            try:
                 yield connection
-        except IntegrityError as error:
-            raise TurnInProgress("another message of this session was first") from error
-        except (SQLAlchemyError, OSError) as error:
-            raise StoreUnavailable(f"the database does not answer: {type(error).__name__}") from error
+            except IntegrityError as error:
+                raise TurnInProgress("another message of this session was first") from error
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:

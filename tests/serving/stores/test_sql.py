@@ -10,8 +10,9 @@ import pytest
 from agents.domain.errors import NotFound, TurnInProgress
 from agents.domain.events import HandoffRaised, ReplySentence, SessionStarted, TurnStarted
 from agents.domain.words import ActionRecord, ActionStatus, Handoff, Proposal
+from serving.stores.connection import StoreUnavailable
 from serving.stores.signing import Signer
-from serving.stores.sql import SqlStore, StoreUnavailable
+from serving.stores.sql import SqlStore
 from tests.fakes import SetClock
 
 STARTED = SessionStarted("ses_1", "shop", "C-001", "en", {"page": "orders"})
