@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -11,9 +12,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from serving.http import problems
 from serving.http.body import BodyGuard
 from serving.http.desk import Desk
+from serving.http.operators import router as operators_router
 from serving.http.routes import router
 from serving.http.schemas import Health
 
+CORS_HEADERS = ("Authorization", "X-API-Key", "Idempotency-Key", "Last-Event-ID", "Keepword-Deadline-Ms", "X-Request-Timeout")
 CONSOLE = Path(__file__).parent / "console"
 CSP = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'"
 
@@ -29,7 +32,18 @@ def create_app(desk: Desk) -> FastAPI:
     app.state.desk = desk
     problems.install(app)
     app.include_router(router)
+    app.include_router(operators_router)
     app.add_middleware(BodyGuard, max_bytes=desk.settings.max_body_bytes)
+
+    if desk.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=desk.settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=CORS_HEADERS,
+            expose_headers=["Retry-After"],
+            max_age=600,
+        )
 
     @app.middleware("http")
     async def counted(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -6,12 +6,22 @@ async with admission.admitted(Ticket.of(caller, deadline_s=30, tokens=estimate))
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from agents.domain.errors import KeepwordError
 from agents.ports import Clock
 from serving.admission.gate import Gate, Place, State
 from serving.admission.tickets import Ticket, weighed
+
+Gone = Callable[[], Awaitable[None]]
+"""Returns when the client has left."""
+
+
+class CallerLeft(KeepwordError):
+    """The client left while its work waited; nobody reads this."""
+
+    type = "caller-left"
 
 
 class Permit:
@@ -33,9 +43,9 @@ class Permit:
         """Tokens of one generation. Call it for each."""
         self._tokens = (self._tokens or 0.0) + weighed(prompt=prompt, completion=completion, cached=cached)
 
-    def leave(self) -> None:
-        """Give the place to the next. Work that never said what it cost is charged its estimate."""
-        self._gate.leave(self._place, self._tokens)
+    def leave(self, *, unused: bool = False) -> None:
+        """Give the place to the next. Work that never said what it cost is charged its estimate, unless it was not done."""
+        self._gate.leave(self._place, 0.0 if unused else self._tokens)
 
 
 class Admission:
@@ -44,8 +54,9 @@ class Admission:
     def __init__(self, gate: Gate, clock: Clock) -> None:
         self.gate, self._clock = gate, clock
 
-    async def enter(self, ticket: Ticket) -> Permit:
-        """Wait for a place. Cancel to give it up. Raises Overloaded, at once or as soon as it cannot be in time."""
+    async def enter(self, ticket: Ticket, gone: Gone | None = None) -> Permit:
+        """Wait for a place. Cancelling gives it up, and so does `gone` when it returns: then raises CallerLeft. Raises
+        Overloaded, at once or as soon as it cannot be in time."""
         loop = asyncio.get_running_loop()
         changed: asyncio.Future[None] = loop.create_future()
 
@@ -57,9 +68,9 @@ class Admission:
         if place.state is State.WAITING:
             timer = loop.call_later(ticket.deadline_s, self.gate.expire, place)
             try:
-                await changed
-            except asyncio.CancelledError:
-                self.gate.leave(place, None)
+                await _first(changed, gone)
+            except BaseException:
+                self.gate.leave(place, 0.0)
                 raise
             finally:
                 timer.cancel()
@@ -75,3 +86,17 @@ class Admission:
             yield permit
         finally:
             permit.leave()
+
+
+async def _first(changed: "asyncio.Future[None]", gone: Gone | None) -> None:
+    """Wait for `changed`. Raises CallerLeft when `gone` was first."""
+    if gone is None:
+        await changed
+        return
+    leaving = asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({changed, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+    if not changed.done():
+        raise CallerLeft("the client left while its turn waited")

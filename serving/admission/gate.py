@@ -68,7 +68,8 @@ class Listener:
 
     def let_in(self, place: Place, waited_s: float) -> None: ...
 
-    def refused(self, place: Place, reason: Reason) -> None: ...
+    def refused(self, place: Place, reason: Reason, wait_s: float) -> None:
+        """`wait_s`: what it waited, or would have had to."""
 
     def left(self, place: Place, slowness: float | None) -> None: ...
 
@@ -85,7 +86,7 @@ class GateLimits:
 
 class Gate:
     def __init__(self, limits: GateLimits, monotonic: Callable[[], float], *listeners: Listener) -> None:
-        self._limits, self._monotonic, self._listeners = limits, monotonic, listeners
+        self._limits, self._monotonic, self.listeners = limits, monotonic, list(listeners)
         self.limiter = Limiter(min(limits.in_flight_first, limits.in_flight_most), highest=limits.in_flight_most)
         self.pace, self.accounts = Pace(), Accounts()
         self._queue: FairQueue[Place] = FairQueue()
@@ -106,6 +107,10 @@ class Gate:
         known = self.pace.service_s(self._monotonic()) is not None
         return self.limiter.limit * self.pace.tokens * TOKEN_SLACK if known else math.inf
 
+    def drain_tokens_per_s(self) -> float:
+        """What leaves while the budget is full; 0 while that is not known."""
+        return self.pace.tokens_per_s(self.limiter.limit, self._monotonic()) or 0.0
+
     def waiting(self, priority: Priority) -> int:
         return self._queue.waiting(priority)
 
@@ -115,12 +120,12 @@ class Gate:
         place = Place(ticket, tokens, now, wake)
         self.accounts.seen(ticket.tenant, ticket.limits.weight, now)
         if (dry_s := self.accounts.dry_s(ticket.tenant, ticket.limits, tokens, now)) > 0:
-            raise self._refuse(place, Reason.RATE, dry_s)
+            raise self._refuse(place, Reason.RATE, dry_s, dry_s)
         ahead = self._queue.queued(ticket.priority, ticket.tenant)[0]
         if ahead or not self._may(place):
             wait_s, service_s = self.expected_wait_s(ticket, tokens), self.pace.service_s(now, ticket.tokens) or 0.0
             if wait_s + service_s > ticket.deadline_s:
-                raise self._refuse(place, Reason.DEADLINE, wait_s + service_s - ticket.deadline_s)
+                raise self._refuse(place, Reason.DEADLINE, wait_s, wait_s + service_s - ticket.deadline_s)
             if len(self._queue) >= self._limits.queued:
                 self._make_room(place, wait_s)
         self._queue.push(place.entry)
@@ -163,7 +168,7 @@ class Gate:
                 slowness = service_s / self._target_s(ticket, tokens)
                 self.pace.ended(service_s, tokens, now)
                 self.limiter.sample(slowness, place.beside, now)
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.left(place, slowness)
         self.accounts.forget_idle(now)
         self._pump()
@@ -221,7 +226,7 @@ class Gate:
         place.beside = self.in_flight
         self.accounts.of(ticket.tenant).in_flight += 1
         self.accounts.spend(ticket.tenant, ticket.limits, place.tokens, now)
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.let_in(place, now - place.offered_s)
         place.wake()
 
@@ -230,7 +235,7 @@ class Gate:
         longest, ticket = self._queue.longest(place.ticket.priority), place.ticket
         mine = (self._queue.queued(ticket.priority, ticket.tenant)[1] + place.tokens) / ticket.limits.weight
         if longest is None or (longest.priority is ticket.priority and self._queued(longest) <= mine):
-            raise self._refuse(place, Reason.FULL, wait_s)
+            raise self._refuse(place, Reason.FULL, wait_s, wait_s)
         self._queue.remove(longest)
         self._turn_away(longest.item, Reason.FULL)
 
@@ -238,13 +243,14 @@ class Gate:
         return self._queue.queued(entry.priority, entry.tenant)[1] / entry.weight
 
     def _turn_away(self, place: Place, reason: Reason) -> None:
-        place.refusal = self._refuse(place, reason, self.expected_wait_s(place.ticket, place.tokens))
+        waited_s = self._monotonic() - place.offered_s
+        place.refusal = self._refuse(place, reason, waited_s, self.expected_wait_s(place.ticket, place.tokens))
         place.state = State.REFUSED
         place.wake()
 
-    def _refuse(self, place: Place, reason: Reason, retry_after_s: float) -> Overloaded:
-        for listener in self._listeners:
-            listener.refused(place, reason)
+    def _refuse(self, place: Place, reason: Reason, wait_s: float, retry_after_s: float) -> Overloaded:
+        for listener in self.listeners:
+            listener.refused(place, reason, wait_s)
         lowest, highest = RETRY_AFTER_S
         return Overloaded(SAID[reason], retry_after_s=min(max(retry_after_s, lowest), highest))
 

@@ -31,6 +31,9 @@ class Accounts:
         self.share = 1.0
         self._accounts: dict[str, Account] = {}
 
+    def take_share(self, share: float) -> None:
+        self.share = share
+
     def of(self, tenant: str) -> Account:
         return self._accounts.setdefault(tenant, Account())
 

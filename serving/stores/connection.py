@@ -6,15 +6,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from agents.domain.errors import KeepwordError
-
-
-class StoreUnavailable(KeepwordError):
-    """The database does not answer or refused the statement."""
-
-    type = "store-unavailable"
-    retryable = True
-    hint = "Is the database up, and KEEPWORD_DATABASE_URL right?"
+from serving.stores.errors import StoreUnavailable
 
 
 @asynccontextmanager

@@ -8,17 +8,27 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import RowMapping, Select, Table, and_, delete, event, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from agents.domain.errors import NotFound, TurnInProgress
-from agents.domain.events import Event, HandoffRaised, PersonalErased, SessionStarted, StoredEvent, TurnStarted
-from agents.domain.words import ActionRecord, ActionStatus, Handoff
+from agents.domain.events import (
+    Event,
+    HandoffClaimed,
+    HandoffClosed,
+    HandoffRaised,
+    PersonalErased,
+    SessionStarted,
+    StoredEvent,
+    TurnStarted,
+)
+from agents.domain.words import ActionRecord, ActionStatus
 from agents.ports import Clock, Permits
 from serving.stores import tables
 from serving.stores.audit import Damage, examine
 from serving.stores.codec import GENESIS, action_fields, canonical, chained, event_fields, read_action, read_event
-from serving.stores.connection import transaction
+from serving.stores.errors import StoreUnavailable
+from serving.stores.handoffs import project
 from serving.stores.migrate import upgrade
 from serving.stores.personal import merged, read, salted, split
 from serving.stores.signing import Signer, Verifier, event_text, head_text
@@ -181,12 +191,6 @@ class SqlStore:
         c = tables.actions.c
         return await self._action_rows(select(tables.actions).where(c.status.in_(OPEN)).order_by(c.at))
 
-    async def handoffs(self) -> tuple[Handoff, ...]:
-        """Every promised handoff, the most urgent first."""
-        async with self._transaction() as connection:
-            rows = (await connection.execute(select(tables.handoffs).order_by(tables.handoffs.c.due_at))).mappings().all()
-        return tuple(Handoff(row["id"], row["session_id"], row["reason"], row["owner"], _aware(row["due_at"])) for row in rows)
-
     async def ping(self) -> None:
         """Raises StoreUnavailable when the database does not answer."""
         async with self._transaction() as connection:
@@ -275,14 +279,18 @@ class SqlStore:
             h = each.handoff
             row = {"id": h.id, "session_id": session_id, "reason": h.reason, "owner": h.owner}
             await connection.execute(insert(tables.handoffs).values(**row, due_at=h.due_at))
+        elif isinstance(each, HandoffClaimed | HandoffClosed):
+            await project(connection, each, self._clock.now())
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncGenerator[AsyncConnection, None]:
-        async with transaction(self.engine) as connection:
-            try:
+        try:
+            async with self.engine.begin() as connection:
                 yield connection
-            except IntegrityError as error:
-                raise TurnInProgress("another message of this session was first") from error
+        except IntegrityError as error:
+            raise TurnInProgress("another message of this session was first") from error
+        except (SQLAlchemyError, OSError) as error:
+            raise StoreUnavailable(f"the database does not answer: {type(error).__name__}") from error
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:
