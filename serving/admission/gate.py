@@ -18,9 +18,10 @@ from serving.admission.tickets import Priority, Ticket
 
 CEILING = {Priority.CUSTOMER: 1.0, Priority.OPERATOR: 0.9, Priority.BATCH: 0.5}
 """The part of the budget a class may hold: what is in flight is not taken back, so a burst of customers must find room."""
-HEADROOM = 0.15
-"""The part of the budget kept free of tenants above their fair part, while others are about: those find room at once. The
+HEADROOM = 0.2
+"""The part of the budget kept free of tenants far above their fair part, while others are about: those find room at once. The
 trunk reservation of telephone networks (Akinpelu 1984); it is what keeps one tenant's flood out of the others' p99."""
+FAR_ABOVE = 2.0  # times its fair part: a tenant that comes in bursts is not yet a flood
 TOKEN_SLACK = 1.5  # tokens in flight, against the limit's turns of the usual size: uneven work must still fill the engine
 RETRY_AFTER_S = (1.0, 120.0)
 
@@ -215,7 +216,7 @@ class Gate:
         mine = self.accounts.of(ticket.tenant).in_flight + 1
         if mine > self.accounts.most_in_flight(ticket.limits):
             return False
-        over = mine > self.accounts.fair_part(ticket.tenant, self._monotonic()) * limit
+        over = mine > FAR_ABOVE * self.accounts.fair_part(ticket.tenant, self._monotonic()) * limit
         return not over or room - 1 >= math.floor(HEADROOM * limit)
 
     def _let_in(self, place: Place, now: float) -> None:

@@ -4,9 +4,12 @@ Little's law (1961) says that N turns which take T seconds each mean a throughpu
 target is N x target/T. Each window moves the limit towards that, smoothed and clamped: the update of Netflix's
 concurrency-limits (Gradient2), with the target in place of its long-term average. An engine that batches is slower the fuller
 it is, so its own past is no measure of being too full. What counts is a window's upper quartile: no odd turn moves it, and
-where a quarter of the work is customers', theirs is the target that holds.
+where a quarter of the work is customers', theirs is the target that holds. Where turns take long although few are
+in flight, fewer would not make them faster: no target is shorter than a multiple of what the quietest windows took.
 """
 
+import math
+import statistics
 from dataclasses import dataclass, field
 
 SMOOTHING = 0.2
@@ -14,6 +17,9 @@ STEEPEST = 0.5  # a window can ask for half as much, or for half as much again
 FULL = 0.8  # a limit is only raised while this part of it is in use: an idle engine proves nothing
 WINDOW_S = 1.0
 WINDOW_SAMPLES = 8
+AT_LEAST = 2.0  # times what turns take when it is quiet: no target is shorter than that
+QUIET = 4  # in flight
+REMEMBERED_S = 3600.0  # in this time the quietest window counts for twice as much: engines change
 SLOWEST_WINDOW_S = 10.0  # then a window counts with fewer samples
 
 
@@ -24,8 +30,9 @@ class Limiter:
     limit: float
     lowest: float = 2.0
     highest: float = 512.0
+    _quietest: float | None = None
     _window_began_s: float | None = None
-    _fullest: float = 0.0
+    _most: int = 0
     _slowness: list[float] = field(default_factory=list)
 
     def sample(self, slowness: float, in_flight: int, now_s: float) -> None:
@@ -33,18 +40,22 @@ class Limiter:
         if self._window_began_s is None:
             self._window_began_s = now_s
         self._slowness.append(slowness)
-        self._fullest = max(self._fullest, in_flight / self.limit)
+        self._most = max(self._most, in_flight)
         lasted = now_s - self._window_began_s
         enough = len(self._slowness) >= WINDOW_SAMPLES and lasted >= WINDOW_S
         if enough or lasted >= SLOWEST_WINDOW_S:
-            self._move()
-            self._window_began_s, self._fullest, self._slowness = now_s, 0.0, []
+            self._move(lasted)
+            self._window_began_s, self._most, self._slowness = now_s, 0, []
 
-    def _move(self) -> None:
+    def _move(self, lasted_s: float) -> None:
         slow = sorted(self._slowness)[len(self._slowness) * 3 // 4]
-        wanted = 1 / max(slow, 1e-6)
+        if self._quietest is not None:
+            self._quietest *= 1 + lasted_s / REMEMBERED_S
+        if self._most <= QUIET:
+            self._quietest = min(self._quietest or math.inf, statistics.median(self._slowness))
+        wanted = max(1.0, AT_LEAST * (self._quietest or 0.0)) / max(slow, 1e-6)
         gradient = min(max(wanted, 1 - STEEPEST), 1 + STEEPEST)
-        if gradient > 1 and self._fullest < FULL:
+        if gradient > 1 and self._most < FULL * self.limit:
             return
         moved = self.limit * (1 + SMOOTHING * (gradient - 1))
         self.limit = min(max(moved, self.lowest), self.highest)
