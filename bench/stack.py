@@ -15,6 +15,7 @@ import httpx
 
 READY_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 30.0
+SIMULATED = "simulated:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +32,16 @@ class StackFailed(RuntimeError):
 
 
 @contextmanager
-def running_stack(data_dir: Path, *, settings: Mapping[str, str] | None = None) -> Iterator[Stack]:
-    """`keepword serve` on a free port of 127.0.0.1 with its state in `data_dir`. `settings` are KEEPWORD_* variables."""
+def running_stack(data_dir: Path, *, settings: Mapping[str, str] | None = None, engine: str = "") -> Iterator[Stack]:
+    """`keepword serve` on a free port of 127.0.0.1 with its state in `data_dir`. `settings` are KEEPWORD_* variables;
+    `engine` "simulated:PROFILE" puts the simulated engine in the model's place (`bench/simulator`)."""
     data_dir.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), data_dir / "serve.log"
     env = os.environ | {"KEEPWORD_DATA_DIR": str(data_dir), "KEEPWORD_PORT": str(port)} | dict(settings or {})
     began = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "serving.cli", "serve"],
+            [sys.executable, "-m", *_command(engine)],
             env=env,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -51,6 +53,14 @@ def running_stack(data_dir: Path, *, settings: Mapping[str, str] | None = None) 
         yield Stack(url, data_dir, round(time.monotonic() - began, 1))
     finally:
         _stop(process)
+
+
+def _command(engine: str) -> list[str]:
+    if not engine:
+        return ["serving.cli", "serve"]
+    if not engine.startswith(SIMULATED):
+        raise ValueError(f"engine is {engine!r}; it must be empty or {SIMULATED}PROFILE")
+    return ["bench.simulator.stack", "--profile", engine.removeprefix(SIMULATED)]
 
 
 def free_port() -> int:

@@ -1,0 +1,89 @@
+"""Drives one engine in time: one timer for the step under way, whatever the number of requests in it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from bench.simulator.engine import Sequence, SimulatedEngine
+from bench.simulator.profile import Profile, Work
+from bench.simulator.timing import Timer
+
+MAX_LAG_S: Final = 0.25
+"""How far the steps may lie behind real time and still be caught up with. A machine that is slower than that for longer no
+longer simulates: `late_s` counts what was let go."""
+
+GotToken = Callable[[Sequence], None]
+Stepped = Callable[[float, float, Work], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """The engine now and since its start, under vLLM's names. `late_s`: time the simulation fell behind and gave up."""
+
+    num_requests_running: int
+    num_requests_waiting: int
+    kv_cache_usage: float
+    prefix_cache_queries: int
+    prefix_cache_hits: int
+    num_preemptions: int
+    prompt_tokens: int
+    generation_tokens: int
+    steps: int
+    late_s: float
+
+
+class Runner:
+    """Steps follow each other while there is work, each as long as the profile says. `on_token` is called for every sequence
+    that got a token, at the step's end; `on_step` for every step, with its beginning, its end and what it holds."""
+
+    def __init__(self, profile: Profile, timer: Timer, on_token: GotToken, on_step: Stepped | None = None) -> None:
+        self.engine = SimulatedEngine(profile)
+        self._timer, self._on_token, self._on_step = timer, on_token, on_step
+        self._stepping = False
+        self._step_ends = 0.0
+        self._late_s = 0.0
+
+    def add(self, sequence: Sequence) -> None:
+        self.engine.add(sequence)
+        if not self._stepping:
+            self._stepping = True
+            self._step_ends = self._timer.time()
+            # What else arrives at this moment shares the step, as requests that wait in an engine's queue do.
+            self._timer.call_at(self._step_ends, self._next)
+
+    def cancel(self, sequence: Sequence) -> None:
+        self.engine.cancel(sequence)
+
+    def stats(self) -> EngineStats:
+        engine, counts = self.engine, self.engine.counts
+        return EngineStats(
+            num_requests_running=len(engine.running),
+            num_requests_waiting=len(engine.waiting),
+            kv_cache_usage=engine.pool.usage,
+            prefix_cache_queries=counts.prefix_cache_queries,
+            prefix_cache_hits=counts.prefix_cache_hits,
+            num_preemptions=counts.num_preemptions,
+            prompt_tokens=counts.prompt_tokens,
+            generation_tokens=counts.generation_tokens,
+            steps=counts.steps,
+            late_s=self._late_s,
+        )
+
+    def _next(self) -> None:
+        if self.engine.idle:
+            self._stepping = False
+            return
+        duration_s = self.engine.begin()
+        lag_s = self._timer.time() - self._step_ends
+        if lag_s > MAX_LAG_S:
+            self._late_s += lag_s
+            self._step_ends += lag_s
+        self._step_ends += duration_s
+        if self._on_step is not None:
+            self._on_step(self._step_ends - duration_s, self._step_ends, self.engine.work)
+        self._timer.call_at(self._step_ends, self._end)
+
+    def _end(self) -> None:
+        for sequence in self.engine.end():
+            self._on_token(sequence)
+        self._next()
