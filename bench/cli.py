@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread
+from bench.fairness import commands as fairness
 from bench.result import BenchResult
 from bench.simulator.commands import register as register_simulator
 
 eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True)
+fairness.register(bench_app)
 register_simulator(bench_app)
 
 

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1_000_000, ge=1024)
     turn_deadline_s: float = Field(60.0, gt=0)
     deadline_s: float = Field(30.0, gt=0, description="How long a client waits that does not say (Keepword-Deadline-Ms).")
-    turn_target_s: float = Field(4.0, gt=0, description="How long a turn should take once admitted: admission steers to it.")
+    turn_target_s: float = Field(2.0, gt=0, description="How long a turn should take once admitted: admission steers to it.")
     queue_target_s: float = Field(0.5, gt=0, description="A wait for admission from which replies get shorter.")
     max_turns_in_flight: int = Field(512, ge=1, description="Of this replica, whatever admission learns.")
     max_queued: int = Field(512, ge=1, description="Turns that may wait for admission in this replica.")

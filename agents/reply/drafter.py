@@ -90,27 +90,25 @@ class ReplyAgent:
         """Verified sentences in order; every point is said, by the model or in its own wording. Never raises ModelFailure.
         `calls` is how many the turn took before: at a high `level`, or with no time left, nothing is drafted."""
         spoken: list[str] = []
-        drafting = deadline_s > 0 and (level < Brownout.ONE_CALL or (level is Brownout.ONE_CALL and calls == 0))
-        style = self._style.shorter() if level is not Brownout.NORMAL else self._style
-        try:
-            async with asyncio.timeout(deadline_s if drafting else None):
-                async for sentence in self._draft(evidence, report, session_id, deadline_s, style if drafting else None):
-                    if (reason := objection(sentence, evidence)) is None:
-                        spoken.append(sentence)
-                        yield Said(sentence, "model")
-                    else:
-                        report.objections.append(f"{reason}: {sentence}")
-        except (ModelFailure, Overloaded, TimeoutError) as error:
-            report.objections.append(f"draft ended: {type(error).__name__}")
+        if deadline_s > 0 and (level < Brownout.ONE_CALL or (level is Brownout.ONE_CALL and calls == 0)):
+            style = self._style.shorter() if level is not Brownout.NORMAL else self._style
+            try:
+                async with aclosing(self._draft(evidence, report, session_id, deadline_s, style)) as draft:
+                    async for sentence in within(draft, deadline_s):
+                        if (reason := objection(sentence, evidence)) is None:
+                            spoken.append(sentence)
+                            yield Said(sentence, "model")
+                        else:
+                            report.objections.append(f"{reason}: {sentence}")
+            except (ModelFailure, Overloaded, TimeoutError) as error:
+                report.objections.append(f"draft ended: {type(error).__name__}")
         for point in evidence.points:
             if not covers(spoken, point):
                 yield Said(point, "pack")
 
     async def _draft(
-        self, evidence: Evidence, report: DraftReport, session_id: str, deadline_s: float, style: ReplyStyle | None
+        self, evidence: Evidence, report: DraftReport, session_id: str, deadline_s: float, style: ReplyStyle
     ) -> AsyncGenerator[str, None]:
-        if style is None:
-            return
         splitter, count = SentenceSplitter(), 0
         report.calls += 1
         async with aclosing(self._model.stream(self._request(evidence, session_id, deadline_s, style))) as chunks:
@@ -144,3 +142,15 @@ class ReplyAgent:
             )
             messages = (system_message(self._pack), Message("user", task))
         return ModelRequest(messages, max_tokens=style.max_tokens, deadline_s=deadline_s, session_id=session_id)
+
+
+async def within(sentences: AsyncGenerator[str, None], seconds: float) -> AsyncGenerator[str, None]:
+    """`sentences` until the time is up; then raises TimeoutError. Only waiting for them is cut short: a timeout around the
+    yields would cancel whoever takes the sentences, while they do."""
+    ends = asyncio.get_running_loop().time() + seconds
+    while True:
+        async with asyncio.timeout_at(ends):
+            sentence = await anext(sentences, None)
+        if sentence is None:
+            return
+        yield sentence

@@ -23,6 +23,7 @@ HEADROOM = 0.2
 trunk reservation of telephone networks (Akinpelu 1984); it is what keeps one tenant's flood out of the others' p99."""
 FAR_ABOVE = 2.0  # times its fair part: a tenant that comes in bursts is not yet a flood
 TOKEN_SLACK = 1.5  # tokens in flight, against the limit's turns of the usual size: uneven work must still fill the engine
+HALF_EMPTY = 0.5
 RETRY_AFTER_S = (1.0, 120.0)
 
 
@@ -50,6 +51,7 @@ class Place:
     offered_s: float
     wake: Callable[[], None]
     state: State = State.WAITING
+    queued: bool = False
     admitted_s: float = 0.0
     beside: int = 0  # turns in flight when it was let in, itself included
     refusal: Overloaded | None = None
@@ -79,7 +81,7 @@ class Listener:
 class GateLimits:
     """`target_s`: what a turn of the usual size should take once it is in. `queued`: how many may wait in all."""
 
-    target_s: float = 4.0
+    target_s: float = 2.0
     queued: int = 512
     in_flight_first: float = 32.0
     in_flight_most: float = 512.0
@@ -124,7 +126,8 @@ class Gate:
             raise self._refuse(place, Reason.RATE, dry_s, dry_s)
         ahead = self._queue.queued(ticket.priority, ticket.tenant)[0]
         if ahead or not self._may(place):
-            wait_s, service_s = self.expected_wait_s(ticket, tokens), self.pace.service_s(now, ticket.tokens) or 0.0
+            place.queued = True
+            wait_s, service_s = self.expected_wait_s(ticket, tokens), self._believed_s(place, now)
             if wait_s + service_s > ticket.deadline_s:
                 raise self._refuse(place, Reason.DEADLINE, wait_s, wait_s + service_s - ticket.deadline_s)
             if len(self._queue) >= self._limits.queued:
@@ -194,12 +197,18 @@ class Gate:
     def _pump(self) -> None:
         while len(self._queue) and self._room() >= 1 and (entry := self._queue.pop(self._may)) is not None:
             place, now = entry.item, self._monotonic()
-            service_s = self.pace.service_s(now, place.ticket.tokens) or 0.0
-            if now > place.offered_s and now + service_s > place.due_s:
+            if place.queued and now + self._believed_s(place, now) > place.due_s:
                 self._queue.charge(entry, 0.0)
                 self._turn_away(place, Reason.DEADLINE)
                 continue
             self._let_in(place, now)
+
+    def _believed_s(self, place: Place, now: float) -> float:
+        """How long it will take once in. An engine that is half empty is not believed to be as slow as it was: where nobody is
+        let in, nothing is learned."""
+        if self.in_flight < HALF_EMPTY * self.limiter.limit:
+            return 0.0
+        return self.pace.service_s(now, place.ticket.tokens) or 0.0
 
     def _room(self) -> float:
         return self.limiter.limit - self.in_flight if self.in_flight else math.inf

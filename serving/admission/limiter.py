@@ -12,7 +12,7 @@ import math
 import statistics
 from dataclasses import dataclass, field
 
-SMOOTHING = 0.2
+RISING, FALLING = 0.2, 0.5  # how much of the way a window moves the limit: what is too much is taken back faster
 STEEPEST = 0.5  # a window can ask for half as much, or for half as much again
 FULL = 0.8  # a limit is only raised while this part of it is in use: an idle engine proves nothing
 WINDOW_S = 1.0
@@ -57,5 +57,5 @@ class Limiter:
         gradient = min(max(wanted, 1 - STEEPEST), 1 + STEEPEST)
         if gradient > 1 and self._most < FULL * self.limit:
             return
-        moved = self.limit * (1 + SMOOTHING * (gradient - 1))
+        moved = self.limit * (1 + (RISING if gradient > 1 else FALLING) * (gradient - 1))
         self.limit = min(max(moved, self.lowest), self.highest)

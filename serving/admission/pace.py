@@ -4,7 +4,7 @@ import statistics
 from collections import deque
 from dataclasses import dataclass, field
 
-KEPT = 128
+KEPT, RECENT_S = 64, 10.0  # the turns that count: the last ones, and of those the recent ones where there are some
 STALE_S = 30.0  # what was measured longer ago is no longer believed: the engine may have recovered
 FIRST_TOKENS = 100.0  # what a turn is taken to cost before any has ended
 
@@ -26,7 +26,8 @@ class Pace:
 
     def ended(self, service_s: float, tokens: float, now_s: float) -> None:
         self._samples.append(Sample(now_s, service_s, tokens))
-        self._service_s = statistics.median(each.service_s for each in self._samples)
+        recent = [each for each in self._samples if now_s - each.at_s <= RECENT_S]
+        self._service_s = statistics.median(each.service_s for each in recent)
         self._tokens = max(statistics.median(each.tokens for each in self._samples), 1.0)
 
     @property
