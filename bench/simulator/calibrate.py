@@ -1,8 +1,9 @@
 """`keepword bench calibrate`: what a step of the real engine costs on this machine, and how well the simulator then foretells.
 
-Rounds of all loads in turn, those to fit on between those to check on, so that what else the machine does meets both. The
-cost is fitted on the steps of the first kind alone. Then every load of the second kind is simulated with the prompts and the
-output lengths the real engine had, and three figures of each are compared: medians over the rounds.
+Rounds of all loads in turn, those to fit on between those to check on, so that what else the machine does meets both; of
+each load the rounds count in which others used least of it. The cost is fitted on the steps of the first kind alone. Then
+every load of the second kind is simulated with the prompts and the output lengths the real engine had, and three figures of
+each are compared: medians over the rounds.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from bench.result import Bar, BenchResult, bar
 from bench.simulator.calibration_loads import check_loads, fit_loads
+from bench.simulator.disturbance import CpuClock
 from bench.simulator.fit import Step, fit, relative_error
 from bench.simulator.loads import Figures, Load, Served, drive, figures, story
 from bench.simulator.model import SimulatedModel
@@ -26,6 +28,7 @@ from bench.simulator.timing import VirtualLoop
 ROUNDS: Final = 3
 BUDGET_S: Final = 430.0
 MAX_ERROR: Final = 0.15
+QUIET: Final = 0.03  # of the machine
 
 
 class Subject(Protocol):
@@ -40,12 +43,18 @@ class Subject(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One load in one round: when it began and ended (the clock of the steps), and what its callers saw."""
+    """One load in one round: when it began and ended (the clock of the steps), what its callers saw, and the share of the
+    machine others used meanwhile."""
 
     load: Load
     began: float
     ended: float
     served: Sequence[Served]
+    others: float
+
+    @property
+    def to_fit(self) -> bool:
+        return self.load.name.startswith("fit: ")
 
 
 async def run(
@@ -61,16 +70,26 @@ async def run(
     """Measure, fit, check. `written_to`: the profile's file. `raw`: a folder for every step and every request seen."""
     rounds = await _observe(subject, random.Random(seed), 1 if quick else ROUNDS, budget_s, progress)
     steps = subject.steps()
-    fitted_on = [one for observed in rounds for one in observed if one.load.name.startswith("fit: ")]
+    counted = _least_disturbed(rounds)
+    fitted_on = [one for one in counted if one.to_fit]
     used = [step for step in steps if any(one.began <= step.began < one.ended for one in fitted_on)]
     profile = Profile("cpu", "measured", subject.limits, fit(used), _request_s(fitted_on, steps))
-    checks = await asyncio.to_thread(_check, profile, rounds)
+    checks = await asyncio.to_thread(_check, profile, [one for one in counted if not one.to_fit])
     await asyncio.to_thread(_write, written_to, as_toml(profile, len(used), len(rounds)), raw, steps, rounds)
     bars: dict[str, Bar] = {}
     for name, (real, simulated) in checks.items():
         for figure, error in _errors(_medians(real), _medians(simulated)).items():
             bars[f"{name}: {figure}"] = bar(error, MAX_ERROR)
-    return BenchResult("bench calibrate", bars, _detail(profile, used, checks))
+    return BenchResult("bench calibrate", bars, _detail(profile, used, checks, rounds))
+
+
+def _least_disturbed(rounds: Sequence[Sequence[Observed]]) -> list[Observed]:
+    """Of each load the rounds in which others used at most `QUIET` of the machine; where there is none, the quietest one."""
+    counted: list[Observed] = []
+    for same in zip(*rounds, strict=True):
+        quietest = min(one.others for one in same)
+        counted += [one for one in same if one.others <= max(QUIET, quietest)]
+    return counted
 
 
 async def _observe(
@@ -84,9 +103,7 @@ async def _observe(
         loads = [load for pair in zip(fits, [*checks, None, None], strict=True) for load in pair if load is not None]
         observed = []
         for index, load in enumerate(loads):
-            load_began = asyncio.get_running_loop().time()
-            served = await subject.drive(load)
-            observed.append(Observed(load, load_began, asyncio.get_running_loop().time(), served))
+            observed.append(await _one(subject, load))
             progress(number * len(loads) + index + 1, rounds * len(loads))
         done.append(observed)
         elapsed_s = time.monotonic() - began
@@ -95,30 +112,35 @@ async def _observe(
     return done
 
 
+async def _one(subject: Subject, load: Load) -> Observed:
+    loop = asyncio.get_running_loop()
+    before, began, load_began = CpuClock.now(), time.monotonic(), loop.time()
+    served = await subject.drive(load)
+    others = before.others_share(CpuClock.now(), time.monotonic() - began)
+    return Observed(load, load_began, loop.time(), served, others)
+
+
 def _request_s(observed: Sequence[Observed], steps: Sequence[Step]) -> float:
     """What a request takes beside its first step: before it and after it, where it was alone. Median."""
     beside: list[float] = []
     for one in observed:
         for served in one.served if one.load.at_once == 1 else ():
-            first = [step for step in steps if served.asked_at <= step.began < served.chunks_at[0]]
-            if first:
-                beside.append(served.chunks_at[0] - served.asked_at - sum(step.seconds for step in first))
+            first = next((step for step in steps if served.asked_at <= step.began < served.chunks_at[0]), None)
+            if first is not None:
+                beside.append(served.chunks_at[0] - served.asked_at - first.seconds)
     return max(0.0, median(beside)) if beside else 0.0
 
 
-def _check(profile: Profile, rounds: Sequence[Sequence[Observed]]) -> dict[str, tuple[list[Figures], list[Figures]]]:
+def _check(profile: Profile, observed: Sequence[Observed]) -> dict[str, tuple[list[Figures], list[Figures]]]:
     """By load: the real figures of each round, and the simulated ones."""
     checks: dict[str, tuple[list[Figures], list[Figures]]] = {}
-    for observed in rounds:
-        for one in observed:
-            if one.load.name.startswith("fit: "):
-                continue
-            same = one.load.with_outputs([served.tokens for served in one.served])
-            with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-                simulated = figures(runner.run(drive(SimulatedModel(profile), same)))
-            both = checks.setdefault(one.load.name, ([], []))
-            both[0].append(figures(one.served))
-            both[1].append(simulated)
+    for one in observed:
+        same = one.load.with_outputs([served.tokens for served in one.served])
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            simulated = figures(runner.run(drive(SimulatedModel(profile), same)))
+        both = checks.setdefault(one.load.name, ([], []))
+        both[0].append(figures(one.served))
+        both[1].append(simulated)
     return checks
 
 
@@ -132,13 +154,17 @@ def _errors(real: Figures, simulated: Figures) -> dict[str, float]:
 
 
 def _detail(
-    profile: Profile, used: Sequence[Step], checks: Mapping[str, tuple[list[Figures], list[Figures]]]
+    profile: Profile,
+    used: Sequence[Step],
+    checks: Mapping[str, tuple[list[Figures], list[Figures]]],
+    rounds: Sequence[Sequence[Observed]],
 ) -> dict[str, Any]:
     return {
         "cost": asdict(profile.cost),
         "request_s": profile.request_s,
         "steps_fitted": len(used),
         "step_error_median": round(relative_error(profile.cost, used), 4),
+        "others_share": {same[0].load.name: [round(one.others, 3) for one in same] for same in zip(*rounds, strict=True)},
         "rounds": {
             name: {"real": [asdict(one) for one in real], "simulated": [asdict(one) for one in simulated]}
             for name, (real, simulated) in checks.items()
