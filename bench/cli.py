@@ -9,6 +9,7 @@ import typer
 from bench.chaos import commands as chaos
 from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread, saving
 from bench.cost import commands as cost
+from bench.fairness import commands as fairness
 from bench.load import commands as load
 from bench.peers import commands as peers
 from bench.report import commands as report
@@ -20,6 +21,7 @@ eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help
 bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True, callback=saving)
 chaos.register(bench_app)
 cost.register(bench_app)
+fairness.register(bench_app)
 load.register(bench_app)
 peers.register(bench_app)
 report.register(bench_app)

@@ -49,6 +49,7 @@ def run_until_stopped(settings: Settings, engine: serve.Application | None = Non
             application = _start(settings, pack, engine)
         url = f"http://{settings.host}:{settings.port}"
         took = time.monotonic() - began
+        _say_who_may_enter(settings, console)
         console.print(f"[green]ready[/green] after {took:.0f} s: page and API at {url}, schema at {url}/docs")
         while again.wait():
             again.clear()
@@ -62,6 +63,15 @@ def run_until_stopped(settings: Settings, engine: serve.Application | None = Non
             with _spinning(console, "finishing the turns under way"):
                 serve.shutdown()  # type: ignore[no-untyped-call]
                 ray.shutdown()
+
+
+def _say_who_may_enter(settings: Settings, console: Console) -> None:
+    if not settings.wants_keys:
+        console.print(f"[bold yellow]open desk[/bold yellow]: no API key is needed at {settings.host}:{settings.port}")
+    if settings.offers_dev:
+        console.print("[bold yellow]development desk[/bold yellow]: anyone who reaches it may be any test customer")
+    if settings.wants_keys:
+        console.print("an API key is needed: `keepword keys create NAME` makes one", highlight=False)
 
 
 def _interrupt(*_: object) -> None:

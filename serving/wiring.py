@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from agents.domain.errors import KeepwordError
@@ -14,6 +15,12 @@ from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits
 from retrieval.embedding import make_embedder
 from retrieval.embedding_cache import Progress
+from serving.admission.admission import Admission
+from serving.admission.breaker import Breaker, WatchedModel
+from serving.admission.gate import Gate, GateLimits
+from serving.admission.keys import ApiKeys
+from serving.admission.metrics import AdmissionMetrics
+from serving.admission.pressure import BrownOut
 from serving.clock import SystemClock
 from serving.embedded import put_together
 from serving.engine.config import EngineConfig
@@ -22,8 +29,12 @@ from serving.http.follow import NotifyingStore
 from serving.http.tokens import Tokens, kept_secret
 from serving.metrics import Metrics
 from serving.models import ensure, entry
+from serving.operators import Operators
 from serving.retriever import PackRetriever
 from serving.settings import Settings
+from serving.stores.api_keys import ApiKeyStore
+from serving.stores.handoffs import HandoffStore
+from serving.stores.replicas import Replicas
 from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore
 
@@ -72,6 +83,27 @@ async def prepare(settings: Settings) -> None:
     await PackBackOffice(module, await module.open_back_office(settings.data_dir / f"pack-{pack.name}")).close()
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Admission, and what presses on turns."""
+
+    admission: Admission
+    brown_out: BrownOut
+    breaker: Breaker
+
+    def watched(self, metrics: Metrics) -> None:
+        told = AdmissionMetrics(metrics.registry)
+        told.watch(self.admission.gate, self.brown_out)
+        self.admission.gate.listeners.append(told)
+
+
+def open_door(settings: Settings, clock: Clock) -> Door:
+    breaker = Breaker(clock.monotonic)
+    brown_out = BrownOut(clock.monotonic, breaker, queue_target_s=settings.queue_target_s)
+    limits = GateLimits(settings.turn_target_s, settings.max_queued, in_flight_most=settings.max_turns_in_flight)
+    return Door(Admission(Gate(limits, clock.monotonic, brown_out), clock), brown_out, breaker)
+
+
 async def open_desk(
     settings: Settings,
     model: Model,
@@ -89,18 +121,23 @@ async def open_desk(
     store = NotifyingStore(sql)
     module = tools_module(pack.path)
     back_office = PackBackOffice(module, await module.open_back_office(settings.data_dir / f"pack-{pack.name}"))
+    metrics, door = Metrics(), open_door(settings, clock)
+    gate = door.admission.gate
+    door.watched(metrics)
     rooms = put_together(
         pack,
         store=store,
         back_office=back_office,
         clock=clock,
-        model=model,
+        model=WatchedModel(model, door.breaker),
         retriever=retriever or open_retriever(settings, pack),
+        pressure=door.brown_out,
         style=ReplyStyle(settings.reply_sentences, settings.reply_tokens),
         limits=TurnLimits(turn_s=settings.turn_deadline_s),
         taped=settings.tape,
     )
     await rooms.ledger.recover()
+    replicas = Replicas(sql.engine, clock, gate.accounts.take_share)
 
     async def not_ready() -> dict[str, str]:
         missing = {}
@@ -115,22 +152,27 @@ async def open_desk(
         pack=pack,
         turns=rooms.turns,
         store=store,
-        handoffs=sql,
+        operators=Operators(store, HandoffStore(sql.engine)),
         tokens=Tokens(secret, clock),
         settings=settings,
-        metrics=Metrics(),
+        metrics=metrics,
         clock=clock,
         not_ready=not_ready,
+        admission=door.admission,
+        keys=ApiKeys(ApiKeyStore(sql.engine), clock.monotonic),
         dev_customers=tuple(getattr(module, "DEV_CUSTOMERS", ())),
     )
 
-    watching = [asyncio.create_task(rooms.recovery.watch()), asyncio.create_task(rooms.orphans.watch(desk.carry_on))]
+    watches = (rooms.recovery.watch(), rooms.orphans.watch(desk.carry_on), replicas.watch())
+    watching = [asyncio.create_task(each) for each in watches]
 
     async def close() -> None:
         for watch in watching:
             watch.cancel()
         await asyncio.wait(watching)
         await desk.drain()
+        with suppress(KeepwordError):
+            await replicas.leave()
         await back_office.close()
         await sql.close()
 

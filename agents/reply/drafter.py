@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from agents.domain.brownout import Brownout
 from agents.domain.errors import ModelFailure, Overloaded
 from agents.domain.pack import Pack
 from agents.ports import Message, Model, ModelRequest, ModelResult
@@ -48,6 +49,10 @@ class ReplyStyle:
     max_tokens: int = 36
     max_customer_chars: int = 400
 
+    def shorter(self) -> "ReplyStyle":
+        """About half as much, and still a sentence."""
+        return replace(self, max_sentences=max(1, self.max_sentences // 2), max_tokens=max(24, self.max_tokens // 2))
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -73,44 +78,53 @@ class ReplyAgent:
         self._style = style or ReplyStyle()
 
     async def reply(
-        self, evidence: Evidence, report: DraftReport, *, session_id: str, deadline_s: float
+        self,
+        evidence: Evidence,
+        report: DraftReport,
+        *,
+        session_id: str,
+        deadline_s: float,
+        level: Brownout = Brownout.NORMAL,
+        calls: int = 0,
     ) -> AsyncGenerator[Said, None]:
-        """Verified sentences in order; every point is said, by the model or in its own wording. Never raises ModelFailure."""
+        """Verified sentences in order; every point is said, by the model or in its own wording. Never raises ModelFailure.
+        `calls` is how many the turn took before: at a high `level`, or with no time left, nothing is drafted."""
         spoken: list[str] = []
-        until = asyncio.get_running_loop().time() + deadline_s
-        try:
-            async with aclosing(self._draft(evidence, report, session_id, deadline_s)) as draft:
-                while (sentence := await _next(draft, until)) is not None:
-                    if (reason := objection(sentence, evidence)) is None:
-                        spoken.append(sentence)
-                        yield Said(sentence, "model")
-                    else:
-                        report.objections.append(f"{reason}: {sentence}")
-        except (ModelFailure, Overloaded, TimeoutError) as error:
-            report.objections.append(f"draft ended: {type(error).__name__}")
+        if deadline_s > 0 and (level < Brownout.ONE_CALL or (level is Brownout.ONE_CALL and calls == 0)):
+            style = self._style.shorter() if level is not Brownout.NORMAL else self._style
+            try:
+                async with aclosing(self._draft(evidence, report, session_id, deadline_s, style)) as draft:
+                    async for sentence in within(draft, deadline_s):
+                        if (reason := objection(sentence, evidence)) is None:
+                            spoken.append(sentence)
+                            yield Said(sentence, "model")
+                        else:
+                            report.objections.append(f"{reason}: {sentence}")
+            except (ModelFailure, Overloaded, TimeoutError) as error:
+                report.objections.append(f"draft ended: {type(error).__name__}")
         for point in evidence.points:
             if not covers(spoken, point):
                 yield Said(point, "pack")
 
     async def _draft(
-        self, evidence: Evidence, report: DraftReport, session_id: str, deadline_s: float
+        self, evidence: Evidence, report: DraftReport, session_id: str, deadline_s: float, style: ReplyStyle
     ) -> AsyncGenerator[str, None]:
         splitter, count = SentenceSplitter(), 0
         report.calls += 1
-        async with aclosing(self._model.stream(self._request(evidence, session_id, deadline_s))) as chunks:
+        async with aclosing(self._model.stream(self._request(evidence, session_id, deadline_s, style))) as chunks:
             async for chunk in chunks:
                 if chunk.result is not None:
                     report.results.append(chunk.result)
                 for sentence in splitter.feed(chunk.text):
                     count += 1
                     yield sentence
-                    if count >= self._style.max_sentences:
+                    if count >= style.max_sentences:
                         return
         if report.results and report.results[-1].finish_reason == "stop" and splitter.rest.strip():
             yield splitter.rest.strip()
 
-    def _request(self, evidence: Evidence, session_id: str, deadline_s: float) -> ModelRequest:
-        style, language = self._style, LANGUAGES.get(evidence.locale, evidence.locale)
+    def _request(self, evidence: Evidence, session_id: str, deadline_s: float, style: ReplyStyle) -> ModelRequest:
+        language = LANGUAGES.get(evidence.locale, evidence.locale)
         customer = evidence.customer_text[: style.max_customer_chars]
         if style.max_sentences == 1:
             shown: list[Message] = [
@@ -130,8 +144,13 @@ class ReplyAgent:
         return ModelRequest(messages, max_tokens=style.max_tokens, deadline_s=deadline_s, session_id=session_id)
 
 
-async def _next(draft: AsyncGenerator[str, None], until: float) -> str | None:
-    """The next sentence, None at the end. The deadline holds while the model works, never while what it said is being told:
-    a timeout around a `yield` would cut its caller instead."""
-    async with asyncio.timeout_at(until):
-        return await anext(draft, None)
+async def within(sentences: AsyncGenerator[str, None], seconds: float) -> AsyncGenerator[str, None]:
+    """`sentences` until the time is up; then raises TimeoutError. Only waiting for them is cut short: a timeout around the
+    yields would cancel whoever takes the sentences, while they do."""
+    ends = asyncio.get_running_loop().time() + seconds
+    while True:
+        async with asyncio.timeout_at(ends):
+            sentence = await anext(sentences, None)
+        if sentence is None:
+            return
+        yield sentence

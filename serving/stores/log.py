@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, RowMapping, and_, bindparam, insert, null, or_, select, tuple_, update
 
 from agents.domain.errors import NotFound, TurnInProgress
-from agents.domain.events import Event, SessionStarted, StoredEvent, TurnStarted
+from agents.domain.events import Event, HandoffClaimed, HandoffClosed, SessionStarted, StoredEvent, TurnStarted
 from agents.ports import Clock, Lease, TurnOpening
-from serving.stores import tables
+from serving.stores import handoffs, tables
 from serving.stores.chain import Links, link
 from serving.stores.codec import read_event
 from serving.stores.personal import merged, read
@@ -94,8 +94,13 @@ class Log:
             self._heads.run(connection, {"session_id": session_id} | links.head)
         else:
             before = before or self._hash_at(connection, session_id, seq)
+            changes = [each for each in events if isinstance(each, HandoffClaimed | HandoffClosed)]
+            for each in changes:
+                handoffs.check(connection, each)
             links = self._link(session_id, events, seq, before)
             self._move_head(connection, session_id, seq, before, links)
+            for each in changes:
+                handoffs.change(connection, each, self._clock.now())
         self._insert(connection, links)
         if release is not None:
             self.release_lease(connection, session_id, release)
@@ -191,7 +196,13 @@ class Log:
     def _session_row(self, session_id: str, first: Event) -> dict[str, Any]:
         if not isinstance(first, SessionStarted):
             raise TypeError("a session begins with SessionStarted")
-        return {"id": session_id, "customer_id": first.customer_id, "pack": first.pack, "created_at": self._clock.now()}
+        return {
+            "id": session_id,
+            "customer_id": first.customer_id,
+            "pack": first.pack,
+            "tenant": first.tenant,
+            "created_at": self._clock.now(),
+        }
 
 
 def no_session(session_id: str) -> NotFound:

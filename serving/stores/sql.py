@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from agents.domain.errors import TurnInProgress
 from agents.domain.events import Event, PersonalErased, StoredEvent
-from agents.domain.words import ActionRecord, ActionStatus, Handoff
+from agents.domain.words import ActionRecord, ActionStatus
 from agents.ports import Clock, Lease, Permits, TurnOpening
 from serving.stores import tables
 from serving.stores.audit import Damage, examine
@@ -198,12 +198,6 @@ class SqlStore:
 
     async def unsettled(self) -> tuple[ActionRecord, ...]:
         return await self._action_rows(UNSETTLED, {})
-
-    async def handoffs(self) -> tuple[Handoff, ...]:
-        """Every promised handoff, the most urgent first."""
-        async with self._transaction() as connection:
-            rows = (await connection.execute(select(tables.handoffs).order_by(tables.handoffs.c.due_at))).mappings().all()
-        return tuple(Handoff(row["id"], row["session_id"], row["reason"], row["owner"], aware(row["due_at"])) for row in rows)
 
     async def ping(self) -> None:
         """Raises StoreUnavailable when the database does not answer."""

@@ -1,0 +1,1 @@
+"""Does one tenant's flood reach the others, and does overload leave the desk standing?"""

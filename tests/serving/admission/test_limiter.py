@@ -1,0 +1,55 @@
+"""The limit finds the number of turns at which they take their target, and keeps it."""
+
+import pytest
+
+from serving.admission.limiter import WINDOW_SAMPLES, Limiter
+
+
+def run(limiter: Limiter, seconds_at: dict[str, float], *, windows: int, offered: float = 1e9) -> None:
+    """`windows` seconds of an engine where N turns take base + each x N target times."""
+    for window in range(windows):
+        in_flight = int(min(limiter.limit, offered))
+        slowness = seconds_at["base"] + seconds_at["each"] * in_flight
+        for sample in range(WINDOW_SAMPLES + 1):
+            limiter.sample(slowness, in_flight, window * 1.1 + sample * 0.13)
+
+
+@pytest.mark.parametrize("first", [4.0, 32.0, 400.0])
+def test_it_settles_where_turns_take_their_target_wherever_it_began(first: float) -> None:
+    limiter = Limiter(first)
+    run(limiter, {"base": 0.2, "each": 0.04}, windows=120)  # 20 turns take exactly the target
+    assert 18 <= limiter.limit <= 22
+
+
+def test_it_follows_an_engine_that_becomes_slower() -> None:
+    limiter = Limiter(20.0)
+    run(limiter, {"base": 0.2, "each": 0.16}, windows=60)  # now only 5 do
+    assert 4 <= limiter.limit <= 6.5
+
+
+def test_where_few_turns_are_as_slow_as_many_it_does_not_strangle_the_engine() -> None:
+    limiter = Limiter(20.0)
+    run(limiter, {"base": 3.0, "each": 0.01}, windows=20, offered=3)
+    run(limiter, {"base": 3.0, "each": 0.01}, windows=60)
+    assert limiter.limit >= 20
+
+
+def test_an_engine_with_little_to_do_proves_nothing() -> None:
+    limiter = Limiter(32.0)
+    run(limiter, {"base": 0.1, "each": 0.0}, windows=50, offered=4)
+    assert limiter.limit == 32.0
+
+
+def test_one_odd_turn_in_a_window_moves_nothing() -> None:
+    limiter = Limiter(16.0)
+    for sample in range(10):
+        limiter.sample(100.0 if sample == 3 else 1.0, 16, sample * 0.15)
+    assert limiter.limit == 16.0
+
+
+def test_it_keeps_its_bounds() -> None:
+    slow, fast = Limiter(4.0, lowest=2.0), Limiter(400.0, highest=512.0)
+    run(slow, {"base": 0.1, "each": 0.0}, windows=1)
+    run(slow, {"base": 50.0, "each": 0.0}, windows=60)
+    run(fast, {"base": 0.01, "each": 0.0}, windows=60)
+    assert (slow.limit, fast.limit) == (2.0, 512.0)
