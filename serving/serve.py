@@ -27,8 +27,9 @@ LOGICAL_CPUS = 4  # Ray counts tickets, not cores: engine, desk, proxy and contr
 QUIET = {"RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
-def run_until_stopped(settings: Settings) -> None:
-    """Start everything, say where it answers, and wait for SIGINT or SIGTERM. Raises what made a start impossible."""
+def run_until_stopped(settings: Settings, engine: serve.Application | None = None) -> None:
+    """Start everything, say where it answers, and wait for SIGINT or SIGTERM. Raises what made a start impossible.
+    `engine` is an application to use in place of the configured model's (`engine.deployment.model_app`)."""
     console, began = Console(stderr=True, soft_wrap=True), time.monotonic()
     signal.signal(signal.SIGTERM, _interrupt)
     check_port(settings.host, settings.port)
@@ -38,7 +39,7 @@ def run_until_stopped(settings: Settings) -> None:
     _make_index(settings, pack, console)
     try:
         with _spinning(console, f"starting the engine ({settings.model}) and the desk"):
-            _start(settings, pack)
+            _start(settings, pack, engine)
         url = f"http://{settings.host}:{settings.port}"
         took = time.monotonic() - began
         console.print(f"[green]ready[/green] after {took:.0f} s: page and API at {url}, schema at {url}/docs")
@@ -57,9 +58,11 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _start(settings: Settings, pack: Pack) -> None:
+def _start(settings: Settings, pack: Pack, engine: serve.Application | None) -> None:
     os.environ.update(QUIET)
-    if settings.model == SCRIPTED:
+    if engine is not None:
+        pass
+    elif settings.model == SCRIPTED:
         engine = model_app(partial(ScriptedModel, silent))
     else:
         engine = engine_app(engine_config(settings, pack))
