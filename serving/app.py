@@ -1,42 +1,42 @@
 """The FastAPI app: routes, problems, the body guard, health, metrics and the console page, over a Desk."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving.http import problems
 from serving.http.body import BodyGuard
+from serving.http.counted import Counted
 from serving.http.desk import Desk
 from serving.http.routes import router
 from serving.http.schemas import Health
+from serving.openai import errors
+from serving.openai.routes import OpenAIApi
+from serving.openai.routes import router as openai_router
 
 CONSOLE = Path(__file__).parent / "console"
 CSP = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'"
 
 
-def create_app(desk: Desk) -> FastAPI:
+def create_app(desk: Desk, openai: OpenAIApi) -> FastAPI:
     """Pure composition: nothing is opened here."""
     app = FastAPI(
         title="Keepword",
         version="0.1.0",
-        description="Customer-service agents that keep their word. Errors are RFC 9457 problem+json with a stable `type`.",
+        description="Customer-service agents that keep their word. Errors are RFC 9457 problem+json with a stable `type`; "
+        "on the OpenAI-compatible routes they have OpenAI's shape.",
         redoc_url=None,
     )
-    app.state.desk = desk
+    app.state.desk, app.state.openai = desk, openai
     problems.install(app)
+    errors.install(app)
     app.include_router(router)
-    app.add_middleware(BodyGuard, max_bytes=desk.settings.max_body_bytes)
-
-    @app.middleware("http")
-    async def counted(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        route = getattr(request.scope.get("route"), "path", "unmatched")
-        desk.metrics.request(request.method, route, response.status_code)
-        return response
+    app.include_router(openai_router())
+    app.add_middleware(BodyGuard, max_bytes=desk.settings.max_body_bytes, refuse=errors.refusal)
+    app.add_middleware(Counted, metrics=desk.metrics)
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> Health:

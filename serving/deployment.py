@@ -1,6 +1,7 @@
 """The desk as a Ray Serve ingress: gateway and turn loop in one replica, the engine in another."""
 
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,6 +13,8 @@ from agents.ports import Message, ModelRequest
 from serving.app import create_app
 from serving.clock import SystemClock
 from serving.engine.handle import EngineHandle
+from serving.openai.contract import Call
+from serving.openai.remote import RemoteModel, Sent, sent
 from serving.settings import Settings
 from serving.wiring import OpenDesk, open_desk
 
@@ -27,10 +30,18 @@ class DeskDeployment:
     ) -> None:
         self._settings, self._engine = settings, EngineHandle(engine)
         self._engine_answered = False
-        self._open: OpenDesk = await open_desk(settings, self._engine, SystemClock(), engine_ready=self._engine_ready)
+        self._open: OpenDesk = await open_desk(
+            settings, self._engine, SystemClock(), engine_ready=self._engine_ready, raw=RemoteModel(engine)
+        )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._open.desk)
+        return create_app(self._open.desk, self._open.openai)
+
+    async def converse(self, call: Call, caller: str) -> AsyncGenerator[Sent, None]:
+        """A call for the model `desk` that came to an engine's replica."""
+        async with aclosing(sent(self._open.openai.desk.answer(call, caller))) as parts:
+            async for part in parts:
+                yield part
 
     async def _engine_ready(self) -> None:
         """Raises until the engine has answered once; after that Serve's health checks watch it."""
@@ -41,7 +52,7 @@ class DeskDeployment:
             self._engine_answered = True
 
 
-def desk_app(settings: Settings, engine: serve.Application) -> serve.Application:
+def desk_app(settings: Settings, engine: serve.Application | DeploymentHandle[Any]) -> serve.Application:
     """The whole application: this desk over that engine."""
     deployment: Any = serve.deployment(
         serve.ingress()(DeskDeployment),

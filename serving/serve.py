@@ -17,7 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from agents.domain.pack import Pack
 from agents.packs.loader import load_pack
 from serving.deployment import desk_app
-from serving.engine.deployment import engine_app, model_app
+from serving.engine.deployment import CHAT_PREFIX, DESK_APPLICATION, engine_app, model_app
+from serving.engine.deployment import NAME as ENGINE
 from serving.scripted import ScriptedModel
 from serving.settings import Settings, check_port
 from serving.wiring import SCRIPTED, engine_config, open_retriever
@@ -75,7 +76,8 @@ def _start(settings: Settings, pack: Pack, engine: serve.Application | None) -> 
     )
     serve.start(http_options={"host": settings.host, "port": settings.port}, logging_config={"log_level": settings.log_level})
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.run(desk_app(settings, engine), name="keepword", route_prefix="/")
+    handle = serve.run(engine, name=ENGINE, route_prefix=CHAT_PREFIX)  # raw tokens need not pass through a desk
+    serve.run(desk_app(settings, handle), name=DESK_APPLICATION, route_prefix="/")
 
 
 def silent(_request: object) -> str:

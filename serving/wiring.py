@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from agents.domain.errors import KeepwordError
 from agents.domain.pack import Pack
@@ -21,6 +23,11 @@ from serving.http.follow import NotifyingStore
 from serving.http.tokens import Tokens, kept_secret
 from serving.metrics import Metrics
 from serving.models import ensure, entry
+from serving.openai.contract import RawModel
+from serving.openai.desk import DeskChat
+from serving.openai.embeddings import Embeddings
+from serving.openai.port import PortModel
+from serving.openai.routes import OpenAIApi
 from serving.retriever import PackRetriever
 from serving.settings import Settings
 from serving.stores.signing import Signer
@@ -34,6 +41,7 @@ class OpenDesk:
     """A desk and how to close what it opened."""
 
     desk: Desk
+    openai: OpenAIApi
     close: Callable[[], Awaitable[None]]
 
 
@@ -61,9 +69,16 @@ def engine_config(settings: Settings, pack: Pack, *, further: tuple[Structure, .
     )
 
 
-async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_ready: Callable[[], Awaitable[None]]) -> OpenDesk:
+async def open_desk(
+    settings: Settings,
+    model: Model,
+    clock: Clock,
+    *,
+    engine_ready: Callable[[], Awaitable[None]],
+    raw: RawModel | None = None,
+) -> OpenDesk:
     """Open store, back office and index, settle what a crash left, and put the agents together. `engine_ready` raises a
-    KeepwordError while the engine cannot serve."""
+    KeepwordError while the engine cannot serve. `raw` answers OpenAI calls; None: `model` does, as far as its port goes."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     pack = load_pack(settings.pack, overrides=settings.overrides)
     secret = settings.secret or kept_secret(settings.data_dir / "secret")
@@ -114,4 +129,7 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
         await back_office.close()
         await sql.close()
 
-    return OpenDesk(desk, close)
+    embeddings = Embeddings(Path(settings.embedder).name, partial(make_embedder, settings.embedder))
+    chat = DeskChat(desk, secret, sql.sessions_by_key)
+    openai = OpenAIApi(raw or PortModel(model, settings.model), settings.model, chat, embeddings)
+    return OpenDesk(desk, openai, close)

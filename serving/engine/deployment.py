@@ -9,6 +9,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
+from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
@@ -16,18 +17,35 @@ from agents.domain.errors import EngineUnavailable, KeepwordError
 from agents.ports import Message, Model, ModelRequest, Structure
 from serving.engine.config import EngineConfig
 from serving.engine.wire import Answer, Piece, to_wire
+from serving.openai.contract import Call, RawModel
+from serving.openai.port import PortModel
+from serving.openai.remote import RemoteDesk, Sent, sent
+from serving.openai.routes import OpenAIApi, chat_app
 
 NAME: Final = "engine"
+CHAT_PREFIX: Final = "/v1/chat"  # what of the OpenAI surface an engine's replica answers itself
+DESK_APPLICATION: Final = "keepword"
 AFFINITY_ROUTER: Final[Any] = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
 WARM_UP_DEADLINE_S: Final = 120.0
 
 
 class EngineDeployment:
-    """One replica. `open_model` builds the model it hosts, once, in the replica's own process."""
+    """One replica. `open_model` builds the model it hosts, once, in the replica's own process; `name` is what OpenAI
+    clients call it. The replica answers chat completions over HTTP too: a raw model's tokens need not pass through a desk."""
 
-    def __init__(self, open_model: Callable[[], Model]) -> None:
+    def __init__(self, open_model: Callable[[], Model], name: str) -> None:
         self._model = open_model()
+        self._raw, self._name = raw_model(self._model, name), name
         self._warm = False
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return chat_app(OpenAIApi(self._raw, self._name, RemoteDesk(DESK_APPLICATION)))
+
+    async def openai(self, call: Call) -> AsyncGenerator[Sent, None]:
+        """An OpenAI call that came to another replica. Cancelling it frees its place, as with `stream`."""
+        async with aclosing(sent(self._raw.answer(call))) as parts:
+            async for part in parts:
+                yield part
 
     async def generate(self, request: ModelRequest) -> Answer:
         try:
@@ -52,6 +70,12 @@ class EngineDeployment:
         check = getattr(self._model, "check_health", None)
         if check is not None:
             await check()
+
+
+def raw_model(model: Model, name: str) -> RawModel:
+    """The model's own OpenAI layer where it has one, ours over the port where not."""
+    own: Callable[[], RawModel] | None = getattr(model, "raw_model", None)
+    return own() if own is not None else PortModel(model, name)
 
 
 async def warm_up(model: Model) -> None:
@@ -81,13 +105,15 @@ def engine_app(config: EngineConfig, *, replicas: int = 1, num_cpus: float = 1.0
         "num_gpus": num_gpus,
         "runtime_env": {"env_vars": config.environment(os.environ)},
     }
-    application: serve.Application = _deployment(replicas, config.max_num_seqs * 2, options).bind(partial(open_vllm, config))
+    application: serve.Application = _deployment(replicas, config.max_num_seqs * 2, options).bind(
+        partial(open_vllm, config), config.name
+    )
     return application
 
 
-def model_app(open_model: Callable[[], Model], *, max_ongoing_requests: int = 64) -> serve.Application:
+def model_app(open_model: Callable[[], Model], *, name: str = "scripted", max_ongoing_requests: int = 64) -> serve.Application:
     """Any other model (a scripted one) behind the same handle."""
-    application: serve.Application = _deployment(1, max_ongoing_requests, {"num_cpus": 0}).bind(open_model)
+    application: serve.Application = _deployment(1, max_ongoing_requests, {"num_cpus": 0}).bind(open_model, name)
     return application
 
 
@@ -101,7 +127,7 @@ def _deployment(replicas: int, max_ongoing_requests: int, actor_options: dict[st
     # A session's turns share a prompt prefix: sending them to one replica is what makes its prefix cache hit.
     router = RequestRouterConfig(request_router_class=AFFINITY_ROUTER) if replicas > 1 else RequestRouterConfig()
     return serve.deployment(
-        EngineDeployment,
+        serve.ingress()(EngineDeployment),
         name=NAME,
         num_replicas=replicas,
         max_ongoing_requests=max_ongoing_requests,

@@ -23,6 +23,7 @@ from serving.stores.personal import merged, read, salted, split
 from serving.stores.signing import Signer, Verifier, event_text, head_text
 
 COUNTED = (ActionStatus.INTENDED.value, ActionStatus.DONE.value, ActionStatus.UNKNOWN.value)
+MANY = 16  # sessions whose conversations are alike word for word
 OPEN = (ActionStatus.INTENDED.value, ActionStatus.UNKNOWN.value)
 
 
@@ -153,6 +154,14 @@ class SqlStore:
         async with self._transaction() as connection:
             found = (await connection.execute(query)).scalar_one_or_none()
             return None if found is None else str(found)
+
+    async def sessions_by_key(self, idempotency_key: str) -> tuple[str, ...]:
+        """The sessions that have a turn of that key, the newest first, at most `MANY`."""
+        s, t = tables.sessions.c, tables.turns.c
+        query = select(t.session_id).join(tables.sessions, s.id == t.session_id).where(t.idempotency_key == idempotency_key)
+        async with self._transaction() as connection:
+            rows = await connection.execute(query.order_by(s.created_at.desc()).limit(MANY))
+            return tuple(rows.scalars().all())
 
     async def intend(
         self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None

@@ -1,0 +1,80 @@
+"""The engine as vLLM's serving layer sees it, with what Keepword promises of structured outputs.
+
+An empty structured output is never an answer: it is decoded again with another seed, and if that does not help the request
+fails. And a structure our scheduler ended because it was complete ended by itself (`stop`), not at a limit.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+
+from vllm import SamplingParams
+from vllm.outputs import RequestOutput
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from agents.domain.errors import EmptyOutput
+
+ATTEMPTS: Final = 3
+RETRY_TEMPERATURE: Final = 0.7
+
+
+class GuardedEngine:
+    """Everything of the engine's but `generate` is the engine's own."""
+
+    def __init__(self, engine: AsyncLLM) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def generate(
+        self, prompt: Any, sampling_params: SamplingParams, request_id: str, **more: Any
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """Outputs as the engine gives them. Raises EmptyOutput when a structure stays empty."""
+        if sampling_params.structured_outputs is None:
+            return self._engine.generate(prompt, sampling_params, request_id, **more)
+        return self._structured(prompt, sampling_params, request_id, more)
+
+    async def _structured(
+        self, prompt: Any, params: SamplingParams, request_id: str, more: dict[str, Any]
+    ) -> AsyncGenerator[RequestOutput, None]:
+        for attempt in range(ATTEMPTS):
+            held: list[RequestOutput] = []
+            counts: dict[int, int] = {}
+            filled: set[int] = set()
+            shown = False
+            outputs = self._engine.generate(prompt, _again(params, attempt), f"{request_id}-{attempt}", **more)
+            async with aclosing(outputs):
+                async for output in outputs:
+                    _settle(output, counts, params.max_tokens)
+                    filled |= {piece.index for piece in output.outputs if piece.text.strip()}
+                    held.append(output)
+                    if filled and not output.finished:
+                        shown = True
+                        for each in held:
+                            yield each
+                        held.clear()
+            if len(filled) == params.n:
+                for each in held:
+                    yield each
+                return
+            if shown:
+                break  # what was shown cannot be taken back
+        raise EmptyOutput("the engine gave no output for the requested structure")
+
+
+def _settle(output: RequestOutput, counts: dict[int, int], max_tokens: int | None) -> None:
+    for piece in output.outputs:
+        counts[piece.index] = counts.get(piece.index, 0) + len(piece.token_ids)
+        if piece.finish_reason == "length" and max_tokens is not None and counts[piece.index] < max_tokens:
+            piece.finish_reason = "stop"  # the scheduler shortened the limit of a complete structure
+    output.kv_transfer_params = None  # there our scheduler reports to us
+
+
+def _again(params: SamplingParams, attempt: int) -> SamplingParams:
+    if attempt == 0:
+        return params
+    again = params.clone()
+    again.temperature = max(params.temperature, RETRY_TEMPERATURE)
+    again.seed = (params.seed or 0) + attempt
+    return again

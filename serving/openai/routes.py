@@ -1,0 +1,129 @@
+"""The OpenAI routes: bodies are checked here, everything else is passed on."""
+
+from dataclasses import dataclass, field
+from time import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+
+from serving.http.body import BodyGuard
+from serving.openai import errors
+from serving.openai.access import Caller
+from serving.openai.contract import SSE, Call, Operation, RawModel
+from serving.openai.desk import DESK, DeskAnswers
+from serving.openai.embeddings import Embeddings
+from serving.openai.errors import ModelNotFound, responses
+from serving.openai.passing import Passed
+from serving.openai.schemas import (
+    Answer,
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingList,
+    EmbeddingRequest,
+    ModelCard,
+    ModelList,
+)
+
+NOT_FOR_THE_MODEL = ("user", "prompt_cache_key", "metadata")
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"model": Answer, "content": {SSE: {}}}}
+TAGS = ["openai"]
+MAX_BODY_BYTES = 1_000_000
+
+
+@dataclass
+class OpenAIApi:
+    """What the routes serve: a raw model and its name, the desk, and an embedder where there is one."""
+
+    raw: RawModel
+    raw_name: str
+    desk: DeskAnswers
+    embeddings: Embeddings | None = None
+    created: int = field(default_factory=lambda: int(time()))
+
+    def cards(self) -> list[ModelCard]:
+        names = [self.raw_name, DESK, *([self.embeddings.name] if self.embeddings is not None else [])]
+        return [ModelCard(id=name, created=self.created, owned_by="keepword") for name in names]
+
+    def unknown(self, name: str) -> ModelNotFound:
+        known = ", ".join(card.id for card in self.cards())
+        return ModelNotFound(f"no model {name!r} here", hint=f"There are: {known}.")
+
+
+def api_of(request: Request) -> OpenAIApi:
+    api: OpenAIApi = request.app.state.openai
+    return api
+
+
+Api = Annotated[OpenAIApi, Depends(api_of)]
+
+
+async def create_chat_completion(body: ChatRequest, api: Api, caller: Caller) -> Response:
+    """A chat completion by the raw model, or a turn of the model `desk`. Streams with `stream: true`."""
+    if body.model == DESK:
+        return Passed(api.desk.answer(Call("chat", body.model_dump(exclude_none=True, by_alias=True)), caller))
+    return Passed(api.raw.answer(_call(api, "chat", body)))
+
+
+async def create_completion(body: CompletionRequest, api: Api, caller: Caller) -> Response:
+    """A completion of a bare prompt by the raw model."""
+    return Passed(api.raw.answer(_call(api, "completion", body)))
+
+
+async def create_embeddings(body: EmbeddingRequest, api: Api, caller: Caller) -> EmbeddingList:
+    """Vectors of unit length. `kind: "passage"` for documents, "query" (the default) for short texts."""
+    if api.embeddings is None or body.model != api.embeddings.name:
+        raise api.unknown(body.model)
+    return await api.embeddings.answer(body)
+
+
+async def list_models(api: Api, caller: Caller) -> ModelList:
+    """The models this server answers for."""
+    return ModelList(data=api.cards())
+
+
+async def retrieve_model(model: str, api: Api, caller: Caller) -> ModelCard:
+    """One model."""
+    for card in api.cards():
+        if card.id == model:
+            return card
+    raise api.unknown(model)
+
+
+def _call(api: OpenAIApi, operation: Operation, body: ChatRequest | CompletionRequest) -> Call:
+    if body.model != api.raw_name:
+        raise api.unknown(body.model)
+    sent = body.model_dump(exclude_none=True, by_alias=True)
+    affinity = sent.get("prompt_cache_key") or sent.get("user")
+    for name in NOT_FOR_THE_MODEL:
+        sent.pop(name, None)
+    for message in sent.get("messages", ()):
+        if message["role"] == "developer":  # OpenAI's newer name; chat templates know the older one
+            message["role"] = "system"
+    return Call(operation, sent, session_id=affinity)
+
+
+def router() -> APIRouter:
+    """Every route, under /v1."""
+    routes = APIRouter(prefix="/v1", tags=list(TAGS))
+    answering = {"response_class": Response, "responses": STREAMED | responses()}
+    routes.post("/chat/completions", **answering)(create_chat_completion)
+    routes.post("/completions", **answering)(create_completion)
+    routes.post("/embeddings", responses=responses(400, 401, 403, 404, 413, 415, 429))(create_embeddings)
+    routes.get("/models", responses=responses(401, 403, 429))(list_models)
+    routes.get("/models/{model:path}", responses=responses(401, 403, 404, 429))(retrieve_model)
+    return routes
+
+
+def chat_app(api: OpenAIApi, *, max_body_bytes: int = MAX_BODY_BYTES) -> FastAPI:
+    """The chat route alone, for an engine's replica that is reached directly: its path is what stays of /v1/chat/completions
+    without the prefix the replica is mounted at."""
+    app = FastAPI(title="Keepword, raw model", openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.openai = api
+    app.add_middleware(BodyGuard, max_bytes=max_body_bytes, refuse=_refused)
+    app.post("/completions", response_class=Response)(create_chat_completion)
+    errors.install(app, everywhere=True)
+    return app
+
+
+def _refused(kind: str, detail: str, *, hint: str, path: str) -> Response:
+    return errors.error_response(kind, f"{detail}. {hint}")

@@ -1,0 +1,99 @@
+"""vLLM's own OpenAI serving layer over the engine of this replica: the same code that answers under `vllm serve`."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any, Final
+
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
+from vllm.entrypoints.openai.models.protocol import BaseModelPath
+from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+from vllm.entrypoints.serve import create_error_response
+from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from agents.domain.errors import BadInput, DeadlineExceeded, EngineUnavailable, KeepwordError
+from serving.openai.contract import DONE, JSON, SSE, Call, Head, Part
+from serving.openai.errors import in_stream
+from serving.openai.guarded import GuardedEngine
+
+TOOL_PARSERS: Final[Mapping[str, str]] = {"qwen2": "hermes", "qwen3": "hermes", "qwen3_moe": "hermes"}
+"""How a model family writes its tool calls, by `model_type`. One that is not here answers `tool_choice: "auto"` with a 400."""
+MAX_GRAMMAR_CHARS: Final = 32_768  # as much as a request of ours may bring: its grammar compiles in some 50 ms
+
+
+class VllmServing:
+    """Implements `RawModel`. Its answers are vLLM's bytes, untouched."""
+
+    def __init__(self, engine: AsyncLLM, name: str) -> None:
+        guarded: Any = GuardedEngine(engine)
+        config = engine.model_config
+        parser = TOOL_PARSERS.get(config.hf_config.model_type)
+        tools: dict[str, Any] = {"enable_auto_tools": parser is not None, "tool_parser": parser}
+        template: dict[str, Any] = {
+            "request_logger": None,
+            "chat_template": None,
+            "chat_template_content_format": "auto",
+        }
+        models = OpenAIServingModels(guarded, [BaseModelPath(name=name, model_path=config.model)])
+        renderer = OnlineRenderer(config, engine.renderer, **template, **tools)
+        renderer.warmup()
+        usage: dict[str, Any] = {"enable_prompt_tokens_details": True}
+        self._chat = OpenAIServingChat(guarded, models, "assistant", online_renderer=renderer, **template, **tools, **usage)
+        self._completion = OpenAIServingCompletion(guarded, models, online_renderer=renderer, request_logger=None, **usage)
+
+    async def answer(self, call: Call) -> AsyncGenerator[Part, None]:
+        """Raises BadInput for what vLLM refuses, DeadlineExceeded, EngineUnavailable, EmptyOutput."""
+        _check_grammars(call.body)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + call.deadline_s
+        late = DeadlineExceeded(f"no complete answer within {call.deadline_s:g} s")
+        try:
+            async with asyncio.timeout_at(deadline):
+                made = await self._made(call)
+        except TimeoutError as error:
+            raise late from error
+        except KeepwordError:
+            raise
+        except Exception as error:
+            raise _in_our_words(create_error_response(error)) from error
+        if isinstance(made, ErrorResponse):
+            raise _in_our_words(made)
+        if not isinstance(made, AsyncGenerator):
+            yield Head(JSON)
+            yield made.model_dump_json().encode()
+            return
+        async with aclosing(made):
+            yield Head(SSE)
+            async for chunk in made:
+                yield chunk.encode()
+                if loop.time() > deadline:
+                    yield in_stream(late) + DONE
+                    return
+
+    async def _made(self, call: Call) -> Any:
+        """vLLM's answer: an object, an error, or a generator of server-sent events."""
+        fields: dict[str, Any] = {**call.body, "request_id": uuid.uuid4().hex, "session_id": call.session_id}
+        if call.operation == "chat":
+            return await self._chat.create_chat_completion(ChatCompletionRequest(**fields))
+        return await self._completion.create_completion(CompletionRequest(**fields))
+
+
+def _check_grammars(body: Mapping[str, Any]) -> None:
+    """Raises BadInput for a schema so large that compiling it would make every request wait."""
+    for name in ("response_format", "tools"):
+        given = body.get(name)
+        if given is not None and (size := len(str(given))) > MAX_GRAMMAR_CHARS:
+            raise BadInput(f"{name} has {size} characters; a request may bring {MAX_GRAMMAR_CHARS}", field=name)
+
+
+def _in_our_words(response: ErrorResponse) -> KeepwordError:
+    error = response.error
+    if error.code < 500 or error.code == 501:
+        return BadInput(error.message, field=error.param or "request")
+    return EngineUnavailable(f"the engine failed: {error.message}")
