@@ -69,6 +69,13 @@ class Decider:
         decision.points += [points.also(scenario) for scenario in plan.also[:2]]
         return decision
 
+    def too_busy(self, turn_id: str, state: SessionState, points: Points) -> Decision:
+        """The engine has too much to do, and without it nobody knows what is wanted: a person takes it."""
+        decision = Decision()
+        decision.points.append(points.text("unavailable"))
+        self._hand_off(decision, turn_id, state, points, "the desk has too much to do")
+        return decision
+
     async def _negotiate(
         self, decision: Decision, turn_id: str, state: SessionState, plan: Plan, facts: Facts, spent: Spent, points: Points
     ) -> None:

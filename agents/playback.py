@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from agents.domain import errors
+from agents.domain.brownout import Brownout
 from agents.domain.errors import BadInput, KeepwordError, Overloaded, PackInvalid
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord, ActionStatus, Locale, Proposal, ToolSpec
-from agents.ports import ModelChunk, ModelRequest, ModelResult, Permits, Retrieved, ToolCall
+from agents.ports import Allowance, ModelChunk, ModelRequest, ModelResult, Permits, Retrieved, ToolCall
 from agents.tape import RECORDS, RESULT, RETRIEVED, Tape, TapeEnded, call_question
 
 ERRORS = {kind.type: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, KeepwordError)}
@@ -35,6 +36,20 @@ class PlayedClock:
             if question not in self._last:
                 raise
         return self._last[question]
+
+
+class PlayedPressure:
+    """The taped allowance; a tape from before there were any had none to hear."""
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+
+    def allow(self, tenant: str, deadline_s: float | None) -> Allowance:
+        try:
+            level, deadline_s = self._tape.again("allow")
+        except TapeEnded:
+            return Allowance()
+        return Allowance(Brownout(level), deadline_s)
 
 
 class PlayedModel:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from agents.domain.brownout import Brownout
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord, Exemplar, Locale, Proposal, ToolSpec
 
@@ -179,6 +180,29 @@ class Clock(Protocol):
     def now(self) -> datetime: ...
 
     def monotonic(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a turn may use: how much of the engine, and how many seconds until its caller leaves (None: the desk's own)."""
+
+    level: Brownout = Brownout.NORMAL
+    deadline_s: float | None = None
+
+
+class Pressure(Protocol):
+    """How much the desk is asked for, against what it can do."""
+
+    def allow(self, tenant: str, deadline_s: float | None) -> Allowance:
+        """Read once, when a turn begins."""
+        ...
+
+
+class NoPressure:
+    """A desk with one customer."""
+
+    def allow(self, tenant: str, deadline_s: float | None) -> Allowance:
+        return Allowance(deadline_s=deadline_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from agents.domain.errors import KeepwordError
 from agents.domain.words import ActionRecord, Locale, Proposal, ToolSpec
 from agents.passing_store import PassingStore
 from agents.ports import (
+    Allowance,
     BackOffice,
     Clock,
     Model,
@@ -24,6 +25,7 @@ from agents.ports import (
     ModelRequest,
     ModelResult,
     Permits,
+    Pressure,
     Retrieved,
     Retriever,
     ToolCall,
@@ -92,6 +94,16 @@ class TapedClock:
         seconds = self._inner.monotonic()
         _hear("monotonic", lambda: seconds)
         return seconds
+
+
+class TapedPressure:
+    def __init__(self, inner: Pressure) -> None:
+        self._inner = inner
+
+    def allow(self, tenant: str, deadline_s: float | None) -> Allowance:
+        allowance = self._inner.allow(tenant, deadline_s)
+        _hear("allow", lambda: [int(allowance.level), allowance.deadline_s])
+        return allowance
 
 
 class TapedModel:

@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from agents.decision import Decider, new_handoff
+from agents.domain.brownout import Brownout
 from agents.domain.errors import TurnInProgress
 from agents.domain.events import (
     Event,
@@ -25,8 +26,8 @@ from agents.domain.pack import Pack
 from agents.domain.session import SessionState, apply, fold
 from agents.domain.words import Act, Locale
 from agents.ledger.ledger import LOOK_BACK
-from agents.planning.planner import Planner
-from agents.ports import BackOffice, Clock, ModelResult, Store, ToolCall
+from agents.planning.planner import Planner, sure
+from agents.ports import Allowance, BackOffice, Clock, ModelResult, NoPressure, Pressure, Store, ToolCall
 from agents.privacy import masked_log
 from agents.recovery import ending
 from agents.reply.drafter import DraftReport, ReplyAgent
@@ -36,18 +37,21 @@ from agents.tape import Tape, taping
 from agents.tools.gather import gather
 
 log = masked_log("keepword.turn")
+MIN_PLAN_S = 0.2  # whatever the caller's deadline: retrieval plans when the model does not in this time
 MIN_DRAFT_S = 1.0  # with less time than this left, the reply is the pack's wording alone
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedTurn:
-    """A turn that will end in a reply. `after_seq` is the last event before it; `replayed`: an earlier request started it."""
+    """A turn that will end in a reply. `after_seq` is the last event before it; `replayed`: an earlier request started it;
+    `deadline_s`: how long its caller will wait from now on, None when nobody said."""
 
     session_id: str
     turn_id: str
     after_seq: int
     replayed: bool = False
     state: SessionState = field(default_factory=SessionState, repr=False)
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Recorder:
         self._seq = accepted.after_seq + 1
         self.turn_id = accepted.turn_id
         self.state = accepted.state
+        self.allowance = Allowance()
         self.timings: dict[str, float] = {}
         self.results: list[ModelResult] = []
         self.calls = 0
@@ -99,8 +104,14 @@ class Recorder:
     def elapsed_s(self) -> float:
         return self._clock.monotonic() - self._started
 
+    def left_s(self, longest_s: float) -> float:
+        """At most `longest_s`, less where the caller leaves before."""
+        deadline_s = self.allowance.deadline_s
+        return longest_s if deadline_s is None else min(longest_s, deadline_s - self.elapsed_s())
+
     def usage(self) -> dict[str, int]:
-        return {
+        level = self.allowance.level
+        return ({"brownout": int(level)} if level else {}) | {
             "llm_calls": self.calls,
             "objections": self.objections,
             "prompt_tokens": sum(result.prompt_tokens for result in self.results),
@@ -123,10 +134,11 @@ class TurnLoop:
         decider: Decider,
         reply: ReplyAgent,
         limits: TurnLimits | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
         self._pack, self._store, self._back_office, self._clock = pack, store, back_office, clock
         self._planner, self._decider, self._reply = planner, decider, reply
-        self._limits = limits or TurnLimits()
+        self._limits, self._pressure = limits or TurnLimits(), pressure or NoPressure()
 
     async def accept(
         self, session_id: str, text: str, *, locale: Locale | None = None, idempotency_key: str | None = None
@@ -164,6 +176,7 @@ class TurnLoop:
         stored = await self._store.events(accepted.session_id, after_seq=accepted.after_seq)
         started = next(s.event for s in stored if isinstance(s.event, TurnStarted))
         before, recorder.state = accepted.state, apply(accepted.state, started)
+        recorder.allowance = self._pressure.allow(before.tenant, accepted.deadline_s)
         try:
             async with asyncio.timeout(self._limits.turn_s):
                 await self._answer(recorder, before, started)
@@ -174,9 +187,10 @@ class TurnLoop:
             await self._store.release_lease(accepted.session_id, accepted.turn_id)
 
     async def _answer(self, recorder: Recorder, before: SessionState, started: TurnStarted) -> None:
-        planned = await self._planner.plan(before, started.text, locale=started.locale, deadline_s=self._limits.plan_s)
+        level, plan_s = recorder.allowance.level, max(recorder.left_s(self._limits.plan_s), MIN_PLAN_S)
+        planned = await self._planner.plan(before, started.text, locale=started.locale, deadline_s=plan_s, level=level)
         plan = planned.plan
-        recorder.calls += plan.source != "words"
+        recorder.calls += planned.calls
         if planned.result is not None:
             recorder.results.append(planned.result)
         exemplars = tuple(scored.exemplar.text for scored in planned.retrieved.exemplars)
@@ -192,7 +206,10 @@ class TurnLoop:
             await recorder.record(FactsGathered(recorder.turn_id, gathered.facts, gathered.failed, recorder.lap("tools")))
 
         points = Points(self._pack, started.locale)
-        said = await self._decider.decide(recorder.turn_id, recorder.state, planned, gathered, spent, points)
+        if level is Brownout.HANDOFF and plan.source != "words" and not sure(planned.retrieved):
+            said = self._decider.too_busy(recorder.turn_id, recorder.state, points)
+        else:
+            said = await self._decider.decide(recorder.turn_id, recorder.state, planned, gathered, spent, points)
         for event in said.events:
             await recorder.record(event)
         recorder.calls += said.calls
@@ -203,10 +220,13 @@ class TurnLoop:
         self, recorder: Recorder, started: TurnStarted, points: tuple[str, ...], clause_ids: tuple[str, ...]
     ) -> None:
         report = DraftReport([], 0, [])
-        left = min(self._limits.draft_s, self._limits.turn_s - recorder.elapsed_s() - MIN_DRAFT_S)
+        left = min(recorder.left_s(self._limits.draft_s), self._limits.turn_s - recorder.elapsed_s() - MIN_DRAFT_S)
+        state, level = recorder.state, recorder.allowance.level
         evidence = Evidence(started.locale, points, started.text)
         sentences: list[str] = []
-        async for said in self._reply.reply(evidence, report, session_id=recorder.state.session_id, deadline_s=left):
+        async for said in self._reply.reply(
+            evidence, report, session_id=state.session_id, deadline_s=left, level=level, calls=recorder.calls
+        ):
             if not sentences:
                 recorder.timings["first_sentence"] = round(recorder.elapsed_s(), 4)
             await recorder.record(ReplySentence(recorder.turn_id, len(sentences), said.text, said.source))

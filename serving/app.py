@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fastapi import FastAPI, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -11,12 +12,14 @@ from serving.http import problems
 from serving.http.body import BodyGuard
 from serving.http.counted import Counted
 from serving.http.desk import Desk
+from serving.http.operators import router as operators_router
 from serving.http.routes import router
 from serving.http.schemas import Health
 from serving.openai import errors
 from serving.openai.routes import OpenAIApi
 from serving.openai.routes import router as openai_router
 
+CORS_HEADERS = ("Authorization", "X-API-Key", "Idempotency-Key", "Last-Event-ID", "Keepword-Deadline-Ms", "X-Request-Timeout")
 CONSOLE = Path(__file__).parent / "console"
 CSP = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'"
 
@@ -34,8 +37,18 @@ def create_app(desk: Desk, openai: OpenAIApi) -> FastAPI:
     problems.install(app)
     errors.install(app)
     app.include_router(router)
+    app.include_router(operators_router)
     app.include_router(openai_router())
     app.add_middleware(BodyGuard, max_bytes=desk.settings.max_body_bytes, refuse=errors.refusal)
+    if desk.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=desk.settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=CORS_HEADERS,
+            expose_headers=["Retry-After"],
+            max_age=600,
+        )
     app.add_middleware(Counted, metrics=desk.metrics)
 
     @app.get("/healthz", tags=["health"])

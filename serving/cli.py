@@ -17,6 +17,7 @@ def build_app() -> typer.Typer:
     from serving.audit_cli import app as audit_app
     from serving.chat import chat
     from serving.index_cli import app as index_app
+    from serving.keys_cli import app as keys_app
     from serving.models.cli import app as models_app
     from serving.pack_cli import app as pack_app
     from serving.policy_cli import app as policy_app
@@ -32,6 +33,7 @@ def build_app() -> typer.Typer:
     app.add_typer(models_app, name="models", help="Model files: list, pull, verify.")
     app.add_typer(index_app, name="index", help="The retrieval index: build, search.")
     app.add_typer(audit_app, name="audit", help="The log: verify, show, replay, erase.")
+    app.add_typer(keys_app, name="keys", help="API keys: create, list, revoke.")
     app.add_typer(pack_app, name="pack", help="Packs: begin one, check one.")
     app.add_typer(policy_app, name="policy", help="A pack's policy: check, explain, diff.")
     for point in sorted(entry_points(group=COMMANDS_GROUP), key=lambda point: point.name):

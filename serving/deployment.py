@@ -37,9 +37,9 @@ class DeskDeployment:
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._open.desk, self._open.openai)
 
-    async def converse(self, call: Call, caller: str) -> AsyncGenerator[Sent, None]:
+    async def converse(self, call: Call) -> AsyncGenerator[Sent, None]:
         """A call for the model `desk` that came to an engine's replica."""
-        async with aclosing(sent(self._open.openai.desk.answer(call, caller))) as parts:
+        async with aclosing(sent(self._open.openai.desk.answer(call))) as parts:
             async for part in parts:
                 yield part
 

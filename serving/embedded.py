@@ -24,11 +24,11 @@ from agents.ledger.ledger import Ledger
 from agents.packs.loader import load_pack, tools_module
 from agents.planning.planner import Planner
 from agents.policy.engine import PolicyEngine
-from agents.ports import BackOffice, Clock, Model, Retriever, Store
+from agents.ports import BackOffice, Clock, Model, NoPressure, Pressure, Retriever, Store
 from agents.privacy import MaskedModel
 from agents.recovery import Recovery
 from agents.reply.drafter import ReplyAgent, ReplyStyle
-from agents.tape import TapedClock, TapedModel, TapedOffice, TapedRetriever, TapedStore
+from agents.tape import TapedClock, TapedModel, TapedOffice, TapedPressure, TapedRetriever, TapedStore
 from agents.tools.backoffice import PackBackOffice
 from agents.tools.gather import ill_formed
 from agents.turn import TurnLimits, TurnLoop
@@ -59,15 +59,16 @@ def put_together(
     retriever: Retriever,
     style: ReplyStyle | None = None,
     limits: TurnLimits | None = None,
+    pressure: Pressure | None = None,
     taped: bool = True,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Rooms:
     """The rooms of a desk over what it stands on. The only place that knows which needs which. `taped`: turns keep what they
     were told, so that they can be replayed. `pause` is how the ledger waits some seconds."""
-    model = SteadyModel(MaskedModel(model))
+    model, pressure = SteadyModel(MaskedModel(model)), pressure or NoPressure()
     if taped:
         store, back_office, clock = TapedStore(store), TapedOffice(back_office), TapedClock(clock)
-        model, retriever = TapedModel(model), TapedRetriever(retriever)
+        model, retriever, pressure = TapedModel(model), TapedRetriever(retriever), TapedPressure(pressure)
     ledger, policy = Ledger(store, back_office, clock, pause=pause), PolicyEngine(pack)
     turns = TurnLoop(
         pack,
@@ -78,6 +79,7 @@ def put_together(
         decider=Decider(pack, policy, ledger, clock, model),
         reply=ReplyAgent(pack, model, style),
         limits=limits,
+        pressure=pressure,
     )
     return Rooms(turns, ledger, policy, Recovery(pack, ledger, store, clock, pause=pause))
 

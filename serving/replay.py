@@ -18,7 +18,7 @@ from agents.domain.events import (
 from agents.domain.pack import Pack
 from agents.domain.session import fold
 from agents.domain.words import Proposal, Ruling, ToolSpec, Verdict
-from agents.playback import PlayedClock, PlayedModel, PlayedOffice, PlayedRetriever, PlayedStore
+from agents.playback import PlayedClock, PlayedModel, PlayedOffice, PlayedPressure, PlayedRetriever, PlayedStore
 from agents.reply.drafter import ReplyStyle
 from agents.tape import Tape
 from agents.turn import AcceptedTurn
@@ -84,6 +84,7 @@ async def play(pack: Pack, specs: Sequence[ToolSpec], turn: RecordedTurn, style:
         clock=PlayedClock(tape),
         model=PlayedModel(tape),
         retriever=PlayedRetriever(tape),
+        pressure=PlayedPressure(tape),
         style=style,
         taped=False,
     )

@@ -21,7 +21,7 @@ from serving.engine.deployment import CHAT_PREFIX, DESK_APPLICATION, engine_app,
 from serving.engine.deployment import NAME as ENGINE
 from serving.scripted import ScriptedModel
 from serving.settings import Settings, check_port
-from serving.wiring import SCRIPTED, engine_config, open_retriever
+from serving.wiring import SCRIPTED, engine_config, open_engine_door, open_retriever
 
 READY_TIMEOUT_S = 600.0
 LOGICAL_CPUS = 4  # Ray counts tickets, not cores: engine, desk, proxy and controller share the machine
@@ -43,6 +43,7 @@ def run_until_stopped(settings: Settings, engine: serve.Application | None = Non
             _start(settings, pack, engine)
         url = f"http://{settings.host}:{settings.port}"
         took = time.monotonic() - began
+        _say_who_may_enter(settings, console)
         console.print(f"[green]ready[/green] after {took:.0f} s: page and API at {url}, schema at {url}/docs")
         threading.Event().wait()
     except KeyboardInterrupt:
@@ -54,6 +55,15 @@ def run_until_stopped(settings: Settings, engine: serve.Application | None = Non
                 ray.shutdown()
 
 
+def _say_who_may_enter(settings: Settings, console: Console) -> None:
+    if not settings.wants_keys:
+        console.print(f"[bold yellow]open desk[/bold yellow]: no API key is needed at {settings.host}:{settings.port}")
+    if settings.offers_dev:
+        console.print("[bold yellow]development desk[/bold yellow]: anyone who reaches it may be any test customer")
+    if settings.wants_keys:
+        console.print("an API key is needed: `keepword keys create NAME` makes one", highlight=False)
+
+
 def _interrupt(*_: object) -> None:
     """SIGTERM ends the stack as Ctrl-C does, also while it starts."""
     raise KeyboardInterrupt
@@ -61,12 +71,13 @@ def _interrupt(*_: object) -> None:
 
 def _start(settings: Settings, pack: Pack, engine: serve.Application | None) -> None:
     os.environ.update(QUIET)
+    brought, open_door = engine is not None, partial(open_engine_door, settings) if settings.direct_chat else None
     if engine is not None:
         pass
     elif settings.model == SCRIPTED:
-        engine = model_app(partial(ScriptedModel, silent))
+        engine = model_app(partial(ScriptedModel, silent), open_door=open_door)
     else:
-        engine = engine_app(engine_config(settings, pack))
+        engine = engine_app(engine_config(settings, pack), open_door=open_door)
     ray.init(
         num_cpus=LOGICAL_CPUS,
         include_dashboard=False,
@@ -76,7 +87,8 @@ def _start(settings: Settings, pack: Pack, engine: serve.Application | None) -> 
     )
     serve.start(http_options={"host": settings.host, "port": settings.port}, logging_config={"log_level": settings.log_level})
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    handle = serve.run(engine, name=ENGINE, route_prefix=CHAT_PREFIX)  # raw tokens need not pass through a desk
+    direct = settings.direct_chat and not brought
+    handle = serve.run(engine, name=ENGINE, route_prefix=CHAT_PREFIX if direct else None)
     serve.run(desk_app(settings, handle), name=DESK_APPLICATION, route_prefix="/")
 
 

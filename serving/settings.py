@@ -4,11 +4,11 @@ import difflib
 import os
 import socket
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_path
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agents.domain.errors import SettingsInvalid
 
@@ -36,6 +36,15 @@ class Settings(BaseSettings):
     max_text_chars: int = Field(4000, ge=1)
     max_body_bytes: int = Field(1_000_000, ge=1024)
     turn_deadline_s: float = Field(60.0, gt=0)
+    deadline_s: float = Field(30.0, gt=0, description="How long a client waits that does not say (Keepword-Deadline-Ms).")
+    turn_target_s: float = Field(4.0, gt=0, description="How long a turn should take once admitted: admission steers to it.")
+    queue_target_s: float = Field(0.5, gt=0, description="A wait for admission from which replies get shorter.")
+    max_turns_in_flight: int = Field(512, ge=1, description="Of this replica, whatever admission learns.")
+    max_queued: int = Field(512, ge=1, description="Turns that may wait for admission in this replica.")
+    raw_in_flight: int = Field(128, ge=1, description="Raw generations of OpenAI clients at once; the others wait fairly.")
+    direct_chat: bool = Field(True, description="The engine's replica answers raw chat completions itself.")
+    require_keys: bool | None = Field(None, description="Ask for API keys; default: not where test customers are offered.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), description="Comma-separated; none by default.")
     reply_sentences: int = Field(
         1, ge=1, le=8, description="How many sentences the model drafts; a small one does best with 1."
     )
@@ -62,6 +71,15 @@ class Settings(BaseSettings):
             raise SettingsInvalid(
                 f"{PREFIX}{name.upper()} is {value!r}: {first['msg']}", hint=f"Unset it, or give --{name.replace('_', '-')}."
             ) from error
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(each.strip() for each in value.split(",") if each.strip()) if isinstance(value, str) else value
+
+    @property
+    def wants_keys(self) -> bool:
+        return self.require_keys if self.require_keys is not None else not self.offers_dev
 
     @property
     def offers_dev(self) -> bool:

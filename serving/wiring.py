@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from agents.domain.errors import KeepwordError
 from agents.domain.pack import Pack
@@ -16,6 +19,13 @@ from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits
 from retrieval.embedding import make_embedder
 from retrieval.embedding_cache import Progress
+from serving.admission.admission import Admission
+from serving.admission.breaker import Breaker, WatchedModel
+from serving.admission.gate import Gate, GateLimits
+from serving.admission.keys import ApiKeys
+from serving.admission.metrics import AdmissionMetrics
+from serving.admission.pressure import BrownOut
+from serving.clock import SystemClock
 from serving.embedded import put_together
 from serving.engine.config import EngineConfig
 from serving.http.desk import Desk
@@ -23,13 +33,19 @@ from serving.http.follow import NotifyingStore
 from serving.http.tokens import Tokens, kept_secret
 from serving.metrics import Metrics
 from serving.models import ensure, entry
-from serving.openai.contract import RawModel
+from serving.openai.access import AdmittedModel
+from serving.openai.access import Door as EngineDoor
+from serving.openai.contract import RAW_DEADLINE_S, RawModel
 from serving.openai.desk import DeskChat
 from serving.openai.embeddings import Embeddings
 from serving.openai.port import PortModel
 from serving.openai.routes import OpenAIApi
+from serving.operators import Operators
 from serving.retriever import PackRetriever
 from serving.settings import Settings
+from serving.stores.api_keys import ApiKeyStore
+from serving.stores.handoffs import HandoffStore
+from serving.stores.replicas import Replicas
 from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore
 
@@ -69,6 +85,41 @@ def engine_config(settings: Settings, pack: Pack, *, further: tuple[Structure, .
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Admission, and what presses on turns."""
+
+    admission: Admission
+    brown_out: BrownOut
+    breaker: Breaker
+
+    def watched(self, metrics: Metrics) -> None:
+        told = AdmissionMetrics(metrics.registry)
+        told.watch(self.admission.gate, self.brown_out)
+        self.admission.gate.listeners.append(told)
+
+
+def open_door(settings: Settings, clock: Clock) -> Door:
+    breaker = Breaker(clock.monotonic)
+    brown_out = BrownOut(clock.monotonic, breaker, queue_target_s=settings.queue_target_s)
+    limits = GateLimits(settings.turn_target_s, settings.max_queued, in_flight_most=settings.max_turns_in_flight)
+    return Door(Admission(Gate(limits, clock.monotonic, brown_out), clock), brown_out, breaker)
+
+
+def raw_admission(settings: Settings, clock: Clock) -> Admission:
+    """Admission to the raw model: as many at once as it is told, for as long as the client waits."""
+    slots = float(settings.raw_in_flight)
+    limits = GateLimits(RAW_DEADLINE_S, settings.max_queued, in_flight_first=slots, in_flight_most=slots)
+    return Admission(Gate(limits, clock.monotonic), clock)
+
+
+def open_engine_door(settings: Settings) -> EngineDoor:
+    """Keys and admission for an engine's replica that clients reach directly."""
+    clock = SystemClock()
+    keys = ApiKeys(ApiKeyStore(create_async_engine(settings.store_url)), clock.monotonic)
+    return EngineDoor(settings, keys, raw_admission(settings, clock))
+
+
 async def open_desk(
     settings: Settings,
     model: Model,
@@ -86,19 +137,24 @@ async def open_desk(
     store = NotifyingStore(sql)
     module = tools_module(pack.path)
     back_office = PackBackOffice(module, await module.open_back_office(settings.data_dir / f"pack-{pack.name}"))
+    metrics, door = Metrics(), open_door(settings, clock)
+    gate = door.admission.gate
+    door.watched(metrics)
     rooms = put_together(
         pack,
         store=store,
         back_office=back_office,
         clock=clock,
-        model=model,
+        model=WatchedModel(model, door.breaker),
         retriever=open_retriever(settings, pack),
+        pressure=door.brown_out,
         style=ReplyStyle(settings.reply_sentences, settings.reply_tokens),
         limits=TurnLimits(turn_s=settings.turn_deadline_s),
         taped=settings.tape,
     )
     await rooms.ledger.recover()
-    watching = asyncio.create_task(rooms.recovery.watch())
+    replicas = Replicas(sql.engine, clock, gate.accounts.take_share)
+    watching = [asyncio.create_task(each) for each in (rooms.recovery.watch(), replicas.watch())]
 
     async def not_ready() -> dict[str, str]:
         missing = {}
@@ -113,23 +169,29 @@ async def open_desk(
         pack=pack,
         turns=rooms.turns,
         store=store,
-        handoffs=sql,
+        operators=Operators(store, HandoffStore(sql.engine)),
         tokens=Tokens(secret, clock),
         settings=settings,
-        metrics=Metrics(),
+        metrics=metrics,
         clock=clock,
         not_ready=not_ready,
+        admission=door.admission,
+        keys=ApiKeys(ApiKeyStore(sql.engine), clock.monotonic),
         dev_customers=tuple(getattr(module, "DEV_CUSTOMERS", ())),
     )
 
     async def close() -> None:
         await desk.drain()
-        watching.cancel()
-        await asyncio.wait([watching])
+        for each in watching:
+            each.cancel()
+        await asyncio.wait(watching)
+        with suppress(KeepwordError):
+            await replicas.leave()
         await back_office.close()
         await sql.close()
 
     embeddings = Embeddings(Path(settings.embedder).name, partial(make_embedder, settings.embedder))
     chat = DeskChat(desk, secret, sql.sessions_by_key)
-    openai = OpenAIApi(raw or PortModel(model, settings.model), settings.model, chat, embeddings)
+    admitted = AdmittedModel(raw or PortModel(model, settings.model), raw_admission(settings, clock))
+    openai = OpenAIApi(admitted, settings.model, chat, embeddings)
     return OpenDesk(desk, openai, close)

@@ -5,6 +5,7 @@ KeepwordError
 ├── NotFound                no such session, turn, clause, model, …
 ├── NotAllowed              it exists and is someone else's
 ├── TurnInProgress          the session already runs a turn
+├── HandoffTaken            another operator has it, or it is closed
 ├── Overloaded              come back after `retry_after_s`
 ├── ModelFailure            the engine gave no usable output
 │   ├── EmptyOutput         nothing, or white space
@@ -58,6 +59,10 @@ class TurnInProgress(KeepwordError):
     type = "turn-in-progress"
     retryable = True
     hint = "Wait for turn.done on the session's events, or retry after it."
+
+
+class HandoffTaken(KeepwordError):
+    type = "handoff-taken"
 
 
 class Overloaded(KeepwordError):

@@ -95,6 +95,35 @@ class HandoffRaised:
 
 
 @dataclass(frozen=True, slots=True)
+class HandoffClaimed:
+    """A person has taken it. `operator` is the name of the key they work with."""
+
+    handoff_id: str
+    operator: str
+    type: Literal["handoff.claimed"] = "handoff.claimed"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorReplied:
+    """What a person says to the customer, as it stands."""
+
+    handoff_id: str
+    operator: str
+    text: str
+    idempotency_key: str | None = None
+    type: Literal["operator.reply"] = "operator.reply"
+
+
+@dataclass(frozen=True, slots=True)
+class HandoffClosed:
+    """The person is done with it: the promise is kept."""
+
+    handoff_id: str
+    operator: str
+    type: Literal["handoff.closed"] = "handoff.closed"
+
+
+@dataclass(frozen=True, slots=True)
 class ReplySentence:
     """A verified sentence. `source`: the model's own, or the clause/pack wording that replaced or completed it."""
 
@@ -154,6 +183,9 @@ Event = (
     | OfferClosed
     | ActionTaken
     | HandoffRaised
+    | HandoffClaimed
+    | OperatorReplied
+    | HandoffClosed
     | ReplySentence
     | TurnDone
     | TurnFailed

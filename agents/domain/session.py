@@ -11,6 +11,7 @@ from agents.domain.events import (
     HandoffRaised,
     OfferClosed,
     OfferMade,
+    OperatorReplied,
     Planned,
     ReplySentence,
     SessionStarted,
@@ -23,7 +24,7 @@ from agents.domain.words import ActionRecord, Handoff, Locale, Offer
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the conversation; `who` is "customer" or "desk"."""
+    """One line of the conversation; `who` is "customer", "desk" or "operator"."""
 
     who: str
     text: str
@@ -80,6 +81,8 @@ def apply(state: SessionState, event: Event) -> SessionState:
             return replace(state, actions=(*others, event.record))
         case HandoffRaised():
             return replace(state, handoffs=(*state.handoffs, event.handoff))
+        case OperatorReplied():
+            return replace(state, lines=(*state.lines, Line("operator", event.text)))
         case ReplySentence():
             return replace(state, reply=(*state.reply, event.text))
         case TurnDone():

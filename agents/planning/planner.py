@@ -8,9 +8,10 @@ import asyncio
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from agents.domain.brownout import Brownout
 from agents.domain.errors import ModelFailure, Overloaded
 from agents.domain.pack import Pack
 from agents.domain.session import SessionState
@@ -23,6 +24,7 @@ from agents.ports import Model, ModelResult, Retrieved, Retriever
 ANSWERS = frozenset({Act.ACCEPTS, Act.REJECTS, Act.COUNTERS, Act.SUPPLIES})
 _SEGMENT = re.compile(r"[^.!?;。！？；\n]+")
 ALSO_PROBABILITY = 0.8  # a second request is noted only when its own sentence says so clearly
+SURE_SCENARIO, SURE_ACT = 0.8, 0.6  # probabilities from which retrieval may plan alone when the engine has too much to do
 MIN_SEGMENT_CHARS = 6
 MAX_SEGMENTS = 4
 MAX_ANSWER_CHARS = 40  # a message that gives an id and little else answers the desk's question
@@ -38,13 +40,14 @@ class Fusion:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan with what led to it. `result` is None when the model was no help."""
+    """A plan with what led to it. `result` is None when the model was no help; `calls` is how often it was asked."""
 
     plan: Plan
     retrieved: Retrieved
     result: ModelResult | None
     scenarios: Mapping[str, float]
     acts: Mapping[str, float]
+    calls: int = 1
 
 
 class Planner:
@@ -54,11 +57,22 @@ class Planner:
         self._retriever = retriever
         self._fusion = fusion or Fusion()
 
-    async def plan(self, state: SessionState, text: str, *, locale: str, deadline_s: float = 10.0) -> Planned:
-        """Plan for `text`, the message after `state`. Never raises ModelFailure: retrieval then decides alone."""
+    async def plan(
+        self,
+        state: SessionState,
+        text: str,
+        *,
+        locale: str,
+        deadline_s: float = 10.0,
+        level: Brownout = Brownout.NORMAL,
+    ) -> Planned:
+        """Plan for `text`, the message after `state`. Never raises ModelFailure: retrieval then decides alone, as it does at
+        a high `level`."""
         retrieved, further = await asyncio.to_thread(self._recall, text, locale)
         if state.open_offer is not None and plain_yes(text):
             return self._agreed(state, text, retrieved, state.open_offer.scenario)
+        if level >= Brownout.HANDOFF or (level >= Brownout.WORDING and sure(retrieved)):
+            return replace(self._decide(state, text, retrieved, further, None), calls=0)
         request = plan_request(self._pack, state, text, retrieved.exemplars, deadline_s=deadline_s)
         try:
             result = await self._model.generate(request)
@@ -71,7 +85,7 @@ class Planner:
         slots, missing = self._slots(state, scenario, text)
         risk = self._pack.scenarios[scenario].risk
         plan = Plan(scenario, (), Act.ACCEPTS, risk, slots, missing, confidence=1.0, source="words")
-        return Planned(plan, retrieved, None, {scenario: 1.0}, {Act.ACCEPTS: 1.0})
+        return Planned(plan, retrieved, None, {scenario: 1.0}, {Act.ACCEPTS: 1.0}, calls=0)
 
     def _decide(
         self, state: SessionState, text: str, retrieved: Retrieved, further: tuple[str, ...], result: ModelResult | None
@@ -149,6 +163,11 @@ class Planner:
             if best != "small_talk" and scenarios[best] >= ALSO_PROBABILITY:
                 found[best] = None
         return retrieved, tuple(found)
+
+
+def sure(retrieved: Retrieved) -> bool:
+    """Whether retrieval alone knows what is wanted."""
+    return max(retrieved.scenarios.values()) >= SURE_SCENARIO and max(retrieved.acts.values()) >= SURE_ACT
 
 
 def fuse(prior: Mapping[str, float], opinion: Mapping[str, float], weight: float) -> dict[str, float]:

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from agents.domain.brownout import Brownout
 from agents.domain.errors import ModelFailure, Overloaded
 from agents.domain.pack import Pack
 from agents.ports import Message, Model, ModelRequest, ModelResult
@@ -48,6 +49,10 @@ class ReplyStyle:
     max_tokens: int = 36
     max_customer_chars: int = 400
 
+    def shorter(self) -> "ReplyStyle":
+        """About half as much, and still a sentence."""
+        return replace(self, max_sentences=max(1, self.max_sentences // 2), max_tokens=max(24, self.max_tokens // 2))
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -73,13 +78,23 @@ class ReplyAgent:
         self._style = style or ReplyStyle()
 
     async def reply(
-        self, evidence: Evidence, report: DraftReport, *, session_id: str, deadline_s: float
+        self,
+        evidence: Evidence,
+        report: DraftReport,
+        *,
+        session_id: str,
+        deadline_s: float,
+        level: Brownout = Brownout.NORMAL,
+        calls: int = 0,
     ) -> AsyncGenerator[Said, None]:
-        """Verified sentences in order; every point is said, by the model or in its own wording. Never raises ModelFailure."""
+        """Verified sentences in order; every point is said, by the model or in its own wording. Never raises ModelFailure.
+        `calls` is how many the turn took before: at a high `level`, or with no time left, nothing is drafted."""
         spoken: list[str] = []
+        drafting = deadline_s > 0 and (level < Brownout.ONE_CALL or (level is Brownout.ONE_CALL and calls == 0))
+        style = self._style.shorter() if level is not Brownout.NORMAL else self._style
         try:
-            async with asyncio.timeout(deadline_s):
-                async for sentence in self._draft(evidence, report, session_id, deadline_s):
+            async with asyncio.timeout(deadline_s if drafting else None):
+                async for sentence in self._draft(evidence, report, session_id, deadline_s, style if drafting else None):
                     if (reason := objection(sentence, evidence)) is None:
                         spoken.append(sentence)
                         yield Said(sentence, "model")
@@ -92,24 +107,26 @@ class ReplyAgent:
                 yield Said(point, "pack")
 
     async def _draft(
-        self, evidence: Evidence, report: DraftReport, session_id: str, deadline_s: float
+        self, evidence: Evidence, report: DraftReport, session_id: str, deadline_s: float, style: ReplyStyle | None
     ) -> AsyncGenerator[str, None]:
+        if style is None:
+            return
         splitter, count = SentenceSplitter(), 0
         report.calls += 1
-        async with aclosing(self._model.stream(self._request(evidence, session_id, deadline_s))) as chunks:
+        async with aclosing(self._model.stream(self._request(evidence, session_id, deadline_s, style))) as chunks:
             async for chunk in chunks:
                 if chunk.result is not None:
                     report.results.append(chunk.result)
                 for sentence in splitter.feed(chunk.text):
                     count += 1
                     yield sentence
-                    if count >= self._style.max_sentences:
+                    if count >= style.max_sentences:
                         return
         if report.results and report.results[-1].finish_reason == "stop" and splitter.rest.strip():
             yield splitter.rest.strip()
 
-    def _request(self, evidence: Evidence, session_id: str, deadline_s: float) -> ModelRequest:
-        style, language = self._style, LANGUAGES.get(evidence.locale, evidence.locale)
+    def _request(self, evidence: Evidence, session_id: str, deadline_s: float, style: ReplyStyle) -> ModelRequest:
+        language = LANGUAGES.get(evidence.locale, evidence.locale)
         customer = evidence.customer_text[: style.max_customer_chars]
         if style.max_sentences == 1:
             shown: list[Message] = [

@@ -17,6 +17,7 @@ from agents.domain.errors import EngineUnavailable, KeepwordError
 from agents.ports import Message, Model, ModelRequest, Structure
 from serving.engine.config import EngineConfig
 from serving.engine.wire import Answer, Piece, to_wire
+from serving.openai.access import AdmittedModel, Door
 from serving.openai.contract import Call, RawModel
 from serving.openai.port import PortModel
 from serving.openai.remote import RemoteDesk, Sent, sent
@@ -31,15 +32,19 @@ WARM_UP_DEADLINE_S: Final = 120.0
 
 class EngineDeployment:
     """One replica. `open_model` builds the model it hosts, once, in the replica's own process; `name` is what OpenAI
-    clients call it. The replica answers chat completions over HTTP too: a raw model's tokens need not pass through a desk."""
+    clients call it. With `open_door` the replica answers chat completions over HTTP too: a raw model's tokens need not
+    pass a desk."""
 
-    def __init__(self, open_model: Callable[[], Model], name: str) -> None:
+    def __init__(self, open_model: Callable[[], Model], name: str, open_door: Callable[[], Door] | None = None) -> None:
         self._model = open_model()
-        self._raw, self._name = raw_model(self._model, name), name
+        self._raw, self._name, self._open_door = raw_model(self._model, name), name, open_door
         self._warm = False
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return chat_app(OpenAIApi(self._raw, self._name, RemoteDesk(DESK_APPLICATION)))
+        if self._open_door is None:  # reached by handles alone
+            return FastAPI(openapi_url=None)
+        door = self._open_door()
+        return chat_app(OpenAIApi(AdmittedModel(self._raw, door.admission), self._name, RemoteDesk(DESK_APPLICATION)), door)
 
     async def openai(self, call: Call) -> AsyncGenerator[Sent, None]:
         """An OpenAI call that came to another replica. Cancelling it frees its place, as with `stream`."""
@@ -97,7 +102,14 @@ async def warm_up(model: Model) -> None:
             continue  # it ran; what it said does not matter
 
 
-def engine_app(config: EngineConfig, *, replicas: int = 1, num_cpus: float = 1.0, num_gpus: float = 0.0) -> serve.Application:
+def engine_app(
+    config: EngineConfig,
+    *,
+    replicas: int = 1,
+    num_cpus: float = 1.0,
+    num_gpus: float = 0.0,
+    open_door: Callable[[], Door] | None = None,
+) -> serve.Application:
     """vLLM under Ray Serve. The replica's environment carries the preloads and thread binding, which its children inherit.
     vLLM queues by itself, so a replica takes twice what it decodes at once; admission is the gateway's."""
     options: dict[str, Any] = {
@@ -106,14 +118,20 @@ def engine_app(config: EngineConfig, *, replicas: int = 1, num_cpus: float = 1.0
         "runtime_env": {"env_vars": config.environment(os.environ)},
     }
     application: serve.Application = _deployment(replicas, config.max_num_seqs * 2, options).bind(
-        partial(open_vllm, config), config.name
+        partial(open_vllm, config), config.name, open_door
     )
     return application
 
 
-def model_app(open_model: Callable[[], Model], *, name: str = "scripted", max_ongoing_requests: int = 64) -> serve.Application:
-    """Any other model (a scripted one) behind the same handle."""
-    application: serve.Application = _deployment(1, max_ongoing_requests, {"num_cpus": 0}).bind(open_model, name)
+def model_app(
+    open_model: Callable[[], Model],
+    *,
+    name: str = "scripted",
+    max_ongoing_requests: int = 64,
+    open_door: Callable[[], Door] | None = None,
+) -> serve.Application:
+    """Any other model (a scripted one) behind the same handle, and the same door."""
+    application: serve.Application = _deployment(1, max_ongoing_requests, {"num_cpus": 0}).bind(open_model, name, open_door)
     return application
 
 

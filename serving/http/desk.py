@@ -1,21 +1,25 @@
 """What the routes need of a desk, and running accepted turns to their end whoever listens."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from uuid import uuid4
 
 from agents.domain.errors import BadInput, NotAllowed
 from agents.domain.events import ActionTaken, HandoffRaised, SessionStarted, TurnDone, TurnFailed
 from agents.domain.pack import Pack
-from agents.domain.words import Handoff, Locale
+from agents.domain.words import Locale
 from agents.ports import Clock
 from agents.turn import AcceptedTurn
+from serving.admission.admission import Admission, Gone, Permit
+from serving.admission.keys import HOUSE, ApiKeys
+from serving.admission.tickets import Caller, Ticket
 from serving.http.follow import NotifyingStore
 from serving.http.tokens import Bearer, Tokens
 from serving.metrics import Metrics
+from serving.operators import Operators
 from serving.settings import Settings
 
 ANONYMOUS = "anonymous"
@@ -29,10 +33,6 @@ class Turns(Protocol):
     async def run(self, accepted: AcceptedTurn) -> None: ...
 
 
-class Handoffs(Protocol):
-    async def handoffs(self) -> Sequence[Handoff]: ...
-
-
 @dataclass
 class Desk:
     """Everything the HTTP layer talks to. `not_ready` says what is missing to serve a turn now, empty when nothing is."""
@@ -40,19 +40,24 @@ class Desk:
     pack: Pack
     turns: Turns
     store: NotifyingStore
-    handoffs: Handoffs
+    operators: Operators
     tokens: Tokens
     settings: Settings
     metrics: Metrics
     clock: Clock
     not_ready: Callable[[], Awaitable[dict[str, str]]]
+    admission: Admission
+    keys: ApiKeys
     dev_customers: tuple[str, ...] = ()
     running: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def open_session(
-        self, *, customer_token: str | None, locale: str | None, context: dict[str, object]
+        self, *, customer_token: str | None, locale: str | None, context: dict[str, object], caller: Caller
     ) -> SessionStarted:
+        """Raises NotAllowed for a customer of another tenant than the caller's."""
         bearer = Bearer(ANONYMOUS) if customer_token is None else self.tokens.read("customer", customer_token)
+        if bearer.tenant and not caller.speaks_for(bearer.tenant):
+            raise NotAllowed("this customer is another tenant's", hint="Use that tenant's API key.")
         session_id = f"ses_{uuid4().hex}"
         started = SessionStarted(
             session_id,
@@ -61,7 +66,7 @@ class Desk:
             self.locale(locale),
             context,
             market=bearer.market,
-            tenant=bearer.tenant,
+            tenant=bearer.tenant or caller.tenant,
         )
         await self.store.append(session_id, [started], expected_seq=0)
         return started
@@ -76,13 +81,27 @@ class Desk:
             )
         return wanted
 
-    def may_use(self, session_id: str, token: str | None) -> None:
-        """Raises NotAllowed unless `token` is this session's."""
-        if token is None or self.tokens.read("session", token).subject != session_id:
+    async def visitor(self, session_id: str, token: str) -> Caller:
+        """Who speaks in a session by its token, within the limits of the key it was opened with. Raises NotAllowed unless
+        `token` is this session's and that key still holds."""
+        bearer = self.tokens.read("session", token)
+        if bearer.subject != session_id:
             raise NotAllowed("this session belongs to someone else", hint="Use the session_token you got with the session.")
+        holder = await self.keys.holder(bearer.key) if bearer.key else HOUSE
+        return replace(holder, tenant=bearer.tenant)
 
-    async def start(self, session_id: str, text: str, *, locale: str | None, idempotency_key: str | None) -> AcceptedTurn:
-        """Accept a turn and run it in the background: a client that leaves does not lose it."""
+    async def start(
+        self,
+        session_id: str,
+        text: str,
+        *,
+        locale: str | None,
+        idempotency_key: str | None,
+        ticket: Ticket,
+        gone: Gone | None = None,
+    ) -> AcceptedTurn:
+        """Admit and accept a turn and run it in the background: a client that leaves does not lose it, but one that leaves
+        while it waits for admission gives up its place. Raises Overloaded."""
         if len(text) > self.settings.max_text_chars:
             hint = f"At most {self.settings.max_text_chars} characters; this has {len(text)}."
             error = BadInput("the text is too long", field="text", hint=hint)
@@ -91,19 +110,39 @@ class Desk:
         if not text.strip():
             raise BadInput("the text is empty", field="text", hint="Write what you need.")
         checked = None if locale is None else self.locale(locale)
-        accepted = await self.turns.accept(session_id, text, locale=checked, idempotency_key=idempotency_key)
-        if not accepted.replayed:
+        known = idempotency_key is not None and await self.store.turn_by_key(session_id, idempotency_key) is not None
+        if known:  # what was begun is told again, however busy the desk is
+            return await self.turns.accept(session_id, text, locale=checked, idempotency_key=idempotency_key)
+        permit = await self.admission.enter(ticket, gone)
+        try:
+            accepted = await self.turns.accept(session_id, text, locale=checked, idempotency_key=idempotency_key)
+        except BaseException:
+            permit.leave(unused=True)
+            raise
+        if accepted.replayed:
+            permit.leave(unused=True)
+        else:
+            accepted = replace(accepted, deadline_s=permit.remaining_s())
             # An empty context: in the request's own, Ray Serve ties the engine calls to the request and cancels them with it.
-            task = asyncio.create_task(self._run(accepted), context=Context())
+            task = asyncio.create_task(self._run(accepted, permit), context=Context())
             self.running.add(task)
             task.add_done_callback(self.running.discard)
         return accepted
 
-    async def _run(self, accepted: AcceptedTurn) -> None:
-        await self.turns.run(accepted)
+    async def _run(self, accepted: AcceptedTurn, permit: Permit) -> None:
+        try:
+            await self.turns.run(accepted)
+            await self._account(accepted, permit)
+        finally:
+            permit.leave()
+
+    async def _account(self, accepted: AcceptedTurn, permit: Permit) -> None:
         for stored in await self.store.events(accepted.session_id, after_seq=accepted.after_seq):
             match stored.event:
                 case TurnDone(usage=usage, timings=timings):
+                    permit.spend(
+                        prompt=usage["prompt_tokens"], completion=usage["completion_tokens"], cached=usage["cached_tokens"]
+                    )
                     self.metrics.turn_done(usage, timings)
                 case TurnFailed():
                     self.metrics.turn_failed()

@@ -1,18 +1,22 @@
-"""The /v1 routes: sessions, turns, events, handoffs."""
+"""The /v1 routes: sessions, turns, events."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from agents.domain.errors import BadInput
+from agents.domain.errors import BadInput, NotAllowed
 from agents.domain.session import fold
 from agents.turn import AcceptedTurn
+from serving.admission.tickets import Caller, Scope, Ticket
+from serving.http.callers import BEARER, ApiKey, Authorization, caller_of, deadline_s, key_in, needs
 from serving.http.desk import Desk
 from serving.http.problems import HttpProblem, responses
-from serving.http.schemas import DevCustomer, DevToken, HandoffOut, NewSession, NewTurn, SessionOpened, SessionOut, TurnOut
+from serving.http.schemas import DevCustomer, DevToken, NewSession, NewTurn, SessionOpened, SessionOut, TurnOut
 from serving.http.wire import ENDS, HEARTBEAT, event_out, frame
 
 SSE = "text/event-stream"
@@ -29,23 +33,44 @@ def desk_of(request: Request) -> Desk:
     return desk
 
 
-def _session_token(authorization: Annotated[str | None, Header(description="`Bearer <session_token>`")] = None) -> str:
-    if authorization is None or not authorization.startswith("Bearer "):
-        raise HttpProblem("unauthorized", "no session token", hint="Send Authorization: Bearer <session_token>.")
-    return authorization.removeprefix("Bearer ").strip()
+def _in_session(*scopes: Scope) -> Callable[..., Awaitable[Caller]]:
+    """A dependency: who speaks in the session of the path, by its token or by an API key of its tenant. 404 for a session that
+    does not exist, 403 for one of someone else's."""
+
+    async def visitor(
+        request: Request, session_id: str, authorization: Authorization = None, x_api_key: ApiKey = None
+    ) -> Caller:
+        desk = desk_of(request)
+        if (key := key_in(authorization, x_api_key)) is not None:
+            caller = await caller_of(request, key, *scopes)
+            tenant = await desk.operators.handoffs.session_tenant(session_id)
+            if not caller.speaks_for(tenant):
+                raise NotAllowed("this session is another tenant's", hint="Use that tenant's API key.")
+            return replace(caller, tenant=tenant)
+        if authorization is None or not authorization.startswith(BEARER):
+            raise HttpProblem("unauthorized", "no session token", hint="Send Authorization: Bearer <session_token>.")
+        await desk.store.events(session_id, after_seq=2**31 - 1)
+        return await desk.visitor(session_id, authorization.removeprefix(BEARER).strip())
+
+    return visitor
 
 
 TheDesk = Annotated[Desk, Depends(desk_of)]
-Token = Annotated[str, Depends(_session_token)]
+Speaker = Annotated[Caller, Depends(_in_session(Scope.TURNS))]
+Reader = Annotated[Caller, Depends(_in_session(Scope.TURNS, Scope.OPERATOR))]
 
 
-@router.post("/sessions", status_code=201, responses=responses(*BODY, "not-allowed"))
-async def open_session(body: NewSession, desk: TheDesk) -> SessionOpened:
-    """Open a visit."""
+@router.post("/sessions", status_code=201, responses=responses(*BODY, "unauthorized", "not-allowed", "store-unavailable"))
+async def open_session(
+    body: NewSession, desk: TheDesk, caller: Annotated[Caller, Depends(needs(Scope.TURNS))]
+) -> SessionOpened:
+    """Open a visit. Needs an API key where the desk asks for them; what the visit uses counts against its limits."""
     if body.pack is not None and body.pack != desk.pack.name:
         raise BadInput(f"this desk does not serve {body.pack!r}", field="pack", hint=f"It serves {desk.pack.name!r}.")
-    started = await desk.open_session(customer_token=body.customer_token, locale=body.locale, context=dict(body.context))
-    token = desk.tokens.make("session", started.session_id)
+    started = await desk.open_session(
+        customer_token=body.customer_token, locale=body.locale, context=dict(body.context), caller=caller
+    )
+    token = desk.tokens.make("session", started.session_id, tenant=started.tenant, key=caller.key_id)
     return SessionOpened(
         session_id=started.session_id, session_token=token, customer_id=started.customer_id, locale=started.locale
     )
@@ -54,31 +79,35 @@ async def open_session(body: NewSession, desk: TheDesk) -> SessionOpened:
 @router.post(
     "/sessions/{session_id}/turns",
     response_model=TurnOut,
-    responses=STREAMED | responses(*BODY, *OURS, "turn-in-progress", "store-unavailable"),
+    responses=STREAMED | responses(*BODY, *OURS, "turn-in-progress", "overloaded", "store-unavailable"),
 )
 async def take_turn(
+    request: Request,
     session_id: str,
     body: NewTurn,
     desk: TheDesk,
-    token: Token,
+    caller: Speaker,
+    deadline: Annotated[float, Depends(deadline_s)],
     accept: Annotated[str, Header()] = "application/json",
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
-    """Say something. Streams events with `Accept: text/event-stream`, otherwise answers when the turn has ended."""
-    await _check(desk, session_id, token)
+    """Say something. Streams events with `Accept: text/event-stream`, otherwise answers when the turn has ended. Under load
+    it waits for its tenant's turn, or is refused with Retry-After when it could not be answered in time."""
     if body.images:
         raise HttpProblem("images-not-supported", "this desk cannot read images yet", hint="Describe the problem in words.")
     key = idempotency_key or body.idempotency_key
-    accepted = await desk.start(session_id, body.text, locale=body.locale, idempotency_key=key)
+    ticket = Ticket.of(caller, deadline_s=deadline)
+    accepted = await desk.start(
+        session_id, body.text, locale=body.locale, idempotency_key=key, ticket=ticket, gone=partial(_gone, request)
+    )
     if SSE in accept:
         return StreamingResponse(_turn_frames(desk, accepted), media_type=SSE, headers=SSE_HEADERS)
     return JSONResponse((await _whole_turn(desk, accepted)).model_dump(mode="json"))
 
 
 @router.get("/sessions/{session_id}", responses=responses(*OURS))
-async def read_session(session_id: str, desk: TheDesk, token: Token) -> SessionOut:
+async def read_session(session_id: str, desk: TheDesk, _caller: Reader) -> SessionOut:
     """The transcript and where the visit stands."""
-    await _check(desk, session_id, token)
     stored = await desk.store.events(session_id)
     state = fold(each.event for each in stored)
     return SessionOut(
@@ -97,22 +126,12 @@ async def read_session(session_id: str, desk: TheDesk, token: Token) -> SessionO
 async def follow_session(
     session_id: str,
     desk: TheDesk,
-    token: Token,
+    _caller: Reader,
     last_event_id: Annotated[int, Header(ge=0, description="Resume after this event.")] = 0,
 ) -> StreamingResponse:
     """Every event of the session from `Last-Event-ID` on, as they come."""
-    await _check(desk, session_id, token)
     frames = _session_frames(desk, session_id, last_event_id)
     return StreamingResponse(frames, media_type=SSE, headers=SSE_HEADERS)
-
-
-@router.get("/handoffs")
-async def list_handoffs(desk: TheDesk) -> list[HandoffOut]:
-    """Promised handoffs, the most urgent first. Only where test customers are offered: operators' keys come with admission."""
-    if not desk.settings.offers_dev:
-        raise HttpProblem("not-allowed", "operators need a key", hint="This build lists handoffs on a development desk only.")
-    found = await desk.handoffs.handoffs()
-    return [HandoffOut(id=h.id, session_id=h.session_id, reason=h.reason, owner=h.owner, due_at=h.due_at) for h in found]
 
 
 @router.get("/dev/customers", responses=responses("not-found"))
@@ -137,10 +156,10 @@ def _dev(desk: Desk) -> None:
         )
 
 
-async def _check(desk: Desk, session_id: str, token: str) -> None:
-    """404 for a session that does not exist, 403 for one of someone else's."""
-    await desk.store.events(session_id, after_seq=2**31 - 1)
-    desk.may_use(session_id, token)
+async def _gone(request: Request) -> None:
+    """Returns when the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _turn_frames(desk: Desk, accepted: AcceptedTurn) -> AsyncGenerator[bytes, None]:

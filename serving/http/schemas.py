@@ -83,11 +83,21 @@ class SessionOut(BaseModel):
 
 
 class HandoffOut(BaseModel):
+    """A promise to a customer: `owner` answers by `due_at`. `claimed_by` is the operator who has it."""
+
     id: str
     session_id: str
+    tenant: str
     reason: str
     owner: str
     due_at: datetime
+    claimed_by: str | None
+    claimed_at: datetime | None
+    closed_at: datetime | None
+
+
+class OperatorReply(Strict):
+    text: Text = Field(min_length=1)
 
 
 class DevCustomer(Strict):

@@ -18,11 +18,13 @@ LIFETIME_S = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """Whom a token speaks for. `market` and `tenant` choose the parameters: who signs decides, not the customer."""
+    """Whom a token speaks for. `market` and `tenant` choose the parameters: who signs decides, not the customer. `key` is the
+    id of the API key a session was opened with."""
 
     subject: str
     market: str = ""
     tenant: str = ""
+    key: str = ""
 
 
 class Tokens:
@@ -31,9 +33,11 @@ class Tokens:
     def __init__(self, secret: str, clock: Clock) -> None:
         self._secret, self._clock = secret.encode(), clock
 
-    def make(self, kind: Kind, subject: str, *, market: str = "", tenant: str = "", lifetime_s: int = LIFETIME_S) -> str:
+    def make(
+        self, kind: Kind, subject: str, *, market: str = "", tenant: str = "", key: str = "", lifetime_s: int = LIFETIME_S
+    ) -> str:
         expires = int(self._clock.now().timestamp()) + lifetime_s
-        payload = _encode(json.dumps([kind, subject, expires, market, tenant], separators=(",", ":")).encode())
+        payload = _encode(json.dumps([kind, subject, expires, market, tenant, key], separators=(",", ":")).encode())
         return f"{payload}.{self._sign(payload)}"
 
     def read(self, kind: Kind, token: str) -> Bearer:
@@ -43,12 +47,14 @@ class Tokens:
         if not token.isascii() or not hmac.compare_digest(self._sign(payload), signature):
             raise refused
         try:
-            found, subject, expires, market, tenant = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+            found, subject, expires, market, tenant, *key = json.loads(
+                base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+            )
         except ValueError as error:
             raise refused from error
         if found != kind or expires < self._clock.now().timestamp():
             raise refused
-        return Bearer(str(subject), str(market), str(tenant))
+        return Bearer(str(subject), str(market), str(tenant), str(key[0]) if key else "")
 
     def _sign(self, payload: str) -> str:
         return _encode(hmac.digest(self._secret, payload.encode(), hashlib.sha256))

@@ -4,6 +4,9 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
+from serving.admission.keys import HOUSE
+from serving.admission.tickets import Caller
+
 Operation = Literal["chat", "completion"]
 JSON: Final = "application/json"
 SSE: Final = "text/event-stream"
@@ -14,12 +17,13 @@ RAW_DEADLINE_S: Final = 600.0  # a raw generation may fill the model's whole win
 @dataclass(frozen=True, slots=True)
 class Call:
     """A validated request. `body` holds OpenAI's own field names, only those that were sent; `session_id` is for cache
-    affinity; `deadline_s` bounds the whole answer."""
+    affinity; `deadline_s` bounds the whole answer; `caller` is who pays."""
 
     operation: Operation
     body: Mapping[str, Any]
     session_id: str | None = None
     deadline_s: float = RAW_DEADLINE_S
+    caller: Caller = HOUSE
 
     @property
     def streams(self) -> bool:

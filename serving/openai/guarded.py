@@ -4,8 +4,9 @@ An empty structured output is never an answer: it is decoded again with another 
 fails. And a structure our scheduler ended because it was complete ended by itself (`stop`), not at a limit.
 """
 
+from collections import defaultdict
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from vllm import SamplingParams
@@ -23,6 +24,7 @@ class GuardedEngine:
 
     def __init__(self, engine: AsyncLLM) -> None:
         self._engine = engine
+        self._open: dict[str, list[AsyncGenerator[RequestOutput, None]]] = defaultdict(list)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
@@ -32,8 +34,17 @@ class GuardedEngine:
     ) -> AsyncGenerator[RequestOutput, None]:
         """Outputs as the engine gives them. Raises EmptyOutput when a structure stays empty."""
         if sampling_params.structured_outputs is None:
-            return self._engine.generate(prompt, sampling_params, request_id, **more)
-        return self._structured(prompt, sampling_params, request_id, more)
+            outputs = self._engine.generate(prompt, sampling_params, request_id, **more)
+        else:
+            outputs = self._structured(prompt, sampling_params, request_id, more)
+        self._open[_own_id(request_id)].append(outputs)
+        return outputs
+
+    async def close(self, own_id: str) -> None:
+        """Free the places of a request now. `own_id` is the id we gave it, without what vLLM puts before and behind it."""
+        for outputs in self._open.pop(own_id, ()):
+            with suppress(RuntimeError):  # one that runs in a task of vLLM's is ended by that task's own cancellation
+                await outputs.aclose()
 
     async def _structured(
         self, prompt: Any, params: SamplingParams, request_id: str, more: dict[str, Any]
@@ -61,6 +72,11 @@ class GuardedEngine:
             if shown:
                 break  # what was shown cannot be taken back
         raise EmptyOutput("the engine gave no output for the requested structure")
+
+
+def _own_id(request_id: str) -> str:
+    """`chatcmpl-<id>`, or `cmpl-<id>-<number of the prompt>`."""
+    return request_id.split("-")[1]
 
 
 def _settle(output: RequestOutput, counts: dict[int, int], max_tokens: int | None) -> None:

@@ -37,11 +37,11 @@ class RemoteDesk:
     def __init__(self, application: str) -> None:
         self._application = application
 
-    def answer(self, call: Call, caller: str) -> AsyncGenerator[Part, None]:
+    def answer(self, call: Call) -> AsyncGenerator[Part, None]:
         from ray import serve
 
         handle = serve.get_app_handle(self._application)
-        return _received(handle.options(method_name="converse", stream=True).remote(call, caller), call.deadline_s)
+        return _received(handle.options(method_name="converse", stream=True).remote(call), call.deadline_s)
 
 
 async def sent(parts: AsyncGenerator[Part, None]) -> AsyncGenerator[Sent, None]:

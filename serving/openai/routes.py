@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
+from serving.admission.tickets import Caller
 from serving.http.body import BodyGuard
 from serving.openai import errors
-from serving.openai.access import Caller
+from serving.openai.access import ChatCaller, Door, RawDeadline
 from serving.openai.contract import SSE, Call, Operation, RawModel
 from serving.openai.desk import DESK, DeskAnswers
 from serving.openai.embeddings import Embeddings
@@ -27,7 +28,6 @@ from serving.openai.schemas import (
 NOT_FOR_THE_MODEL = ("user", "prompt_cache_key", "metadata")
 STREAMED: dict[int | str, dict[str, Any]] = {200: {"model": Answer, "content": {SSE: {}}}}
 TAGS = ["openai"]
-MAX_BODY_BYTES = 1_000_000
 
 
 @dataclass
@@ -57,31 +57,32 @@ def api_of(request: Request) -> OpenAIApi:
 Api = Annotated[OpenAIApi, Depends(api_of)]
 
 
-async def create_chat_completion(body: ChatRequest, api: Api, caller: Caller) -> Response:
+async def create_chat_completion(body: ChatRequest, api: Api, caller: ChatCaller, deadline_s: RawDeadline) -> Response:
     """A chat completion by the raw model, or a turn of the model `desk`. Streams with `stream: true`."""
     if body.model == DESK:
-        return Passed(api.desk.answer(Call("chat", body.model_dump(exclude_none=True, by_alias=True)), caller))
-    return Passed(api.raw.answer(_call(api, "chat", body)))
+        said = body.model_dump(exclude_none=True, by_alias=True)
+        return Passed(api.desk.answer(Call("chat", said, deadline_s=deadline_s, caller=caller)))
+    return Passed(api.raw.answer(_call(api, "chat", body, deadline_s, caller)))
 
 
-async def create_completion(body: CompletionRequest, api: Api, caller: Caller) -> Response:
+async def create_completion(body: CompletionRequest, api: Api, caller: ChatCaller, deadline_s: RawDeadline) -> Response:
     """A completion of a bare prompt by the raw model."""
-    return Passed(api.raw.answer(_call(api, "completion", body)))
+    return Passed(api.raw.answer(_call(api, "completion", body, deadline_s, caller)))
 
 
-async def create_embeddings(body: EmbeddingRequest, api: Api, caller: Caller) -> EmbeddingList:
+async def create_embeddings(body: EmbeddingRequest, api: Api, _caller: ChatCaller) -> EmbeddingList:
     """Vectors of unit length. `kind: "passage"` for documents, "query" (the default) for short texts."""
     if api.embeddings is None or body.model != api.embeddings.name:
         raise api.unknown(body.model)
     return await api.embeddings.answer(body)
 
 
-async def list_models(api: Api, caller: Caller) -> ModelList:
+async def list_models(api: Api, _caller: ChatCaller) -> ModelList:
     """The models this server answers for."""
     return ModelList(data=api.cards())
 
 
-async def retrieve_model(model: str, api: Api, caller: Caller) -> ModelCard:
+async def retrieve_model(model: str, api: Api, _caller: ChatCaller) -> ModelCard:
     """One model."""
     for card in api.cards():
         if card.id == model:
@@ -89,7 +90,9 @@ async def retrieve_model(model: str, api: Api, caller: Caller) -> ModelCard:
     raise api.unknown(model)
 
 
-def _call(api: OpenAIApi, operation: Operation, body: ChatRequest | CompletionRequest) -> Call:
+def _call(
+    api: OpenAIApi, operation: Operation, body: ChatRequest | CompletionRequest, deadline_s: float, caller: Caller
+) -> Call:
     if body.model != api.raw_name:
         raise api.unknown(body.model)
     sent = body.model_dump(exclude_none=True, by_alias=True)
@@ -99,27 +102,27 @@ def _call(api: OpenAIApi, operation: Operation, body: ChatRequest | CompletionRe
     for message in sent.get("messages", ()):
         if message["role"] == "developer":  # OpenAI's newer name; chat templates know the older one
             message["role"] = "system"
-    return Call(operation, sent, session_id=affinity)
+    return Call(operation, sent, affinity, deadline_s, caller)
 
 
 def router() -> APIRouter:
     """Every route, under /v1."""
     routes = APIRouter(prefix="/v1", tags=list(TAGS))
-    answering = {"response_class": Response, "responses": STREAMED | responses()}
-    routes.post("/chat/completions", **answering)(create_chat_completion)
-    routes.post("/completions", **answering)(create_completion)
+    answers = STREAMED | responses()
+    routes.post("/chat/completions", response_class=Response, responses=answers)(create_chat_completion)
+    routes.post("/completions", response_class=Response, responses=answers)(create_completion)
     routes.post("/embeddings", responses=responses(400, 401, 403, 404, 413, 415, 429))(create_embeddings)
     routes.get("/models", responses=responses(401, 403, 429))(list_models)
     routes.get("/models/{model:path}", responses=responses(401, 403, 404, 429))(retrieve_model)
     return routes
 
 
-def chat_app(api: OpenAIApi, *, max_body_bytes: int = MAX_BODY_BYTES) -> FastAPI:
+def chat_app(api: OpenAIApi, door: Door) -> FastAPI:
     """The chat route alone, for an engine's replica that is reached directly: its path is what stays of /v1/chat/completions
     without the prefix the replica is mounted at."""
     app = FastAPI(title="Keepword, raw model", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.openai = api
-    app.add_middleware(BodyGuard, max_bytes=max_body_bytes, refuse=_refused)
+    app.state.openai, app.state.desk = api, door
+    app.add_middleware(BodyGuard, max_bytes=door.settings.max_body_bytes, refuse=_refused)
     app.post("/completions", response_class=Response)(create_chat_completion)
     errors.install(app, everywhere=True)
     return app

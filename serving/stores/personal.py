@@ -18,6 +18,7 @@ PERSONAL: Mapping[str, Mapping[str, Any]] = {
     "verdicts": {"verdicts.*.proposal.args": FIELDS},
     "offer": {"offer.proposal.args": FIELDS, "offer.text": FIELDS, "offer.done": FIELDS},
     "action": {"record.customer_id": TEXT, "record.proposal.args": FIELDS, "record.result": FIELDS},
+    "operator.reply": {"text": TEXT},
     "reply.sentence": {"text": TEXT},
     "turn.done": {"text": TEXT},
     "error": {"message": TEXT},

@@ -11,13 +11,24 @@ from sqlalchemy import RowMapping, Select, Table, and_, delete, event, func, ins
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from agents.domain.errors import KeepwordError, NotFound, TurnInProgress
-from agents.domain.events import Event, HandoffRaised, PersonalErased, SessionStarted, StoredEvent, TurnStarted
-from agents.domain.words import ActionRecord, ActionStatus, Handoff
+from agents.domain.errors import NotFound, TurnInProgress
+from agents.domain.events import (
+    Event,
+    HandoffClaimed,
+    HandoffClosed,
+    HandoffRaised,
+    PersonalErased,
+    SessionStarted,
+    StoredEvent,
+    TurnStarted,
+)
+from agents.domain.words import ActionRecord, ActionStatus
 from agents.ports import Clock, Permits
 from serving.stores import tables
 from serving.stores.audit import Damage, examine
 from serving.stores.codec import GENESIS, action_fields, canonical, chained, event_fields, read_action, read_event
+from serving.stores.errors import StoreUnavailable
+from serving.stores.handoffs import project
 from serving.stores.migrate import upgrade
 from serving.stores.personal import merged, read, salted, split
 from serving.stores.signing import Signer, Verifier, event_text, head_text
@@ -25,14 +36,6 @@ from serving.stores.signing import Signer, Verifier, event_text, head_text
 COUNTED = (ActionStatus.INTENDED.value, ActionStatus.DONE.value, ActionStatus.UNKNOWN.value)
 MANY = 16  # sessions whose conversations are alike word for word
 OPEN = (ActionStatus.INTENDED.value, ActionStatus.UNKNOWN.value)
-
-
-class StoreUnavailable(KeepwordError):
-    """The database does not answer or refused the statement."""
-
-    type = "store-unavailable"
-    retryable = True
-    hint = "Is the database up, and KEEPWORD_DATABASE_URL right?"
 
 
 class SqlStore:
@@ -197,12 +200,6 @@ class SqlStore:
         c = tables.actions.c
         return await self._action_rows(select(tables.actions).where(c.status.in_(OPEN)).order_by(c.at))
 
-    async def handoffs(self) -> tuple[Handoff, ...]:
-        """Every promised handoff, the most urgent first."""
-        async with self._transaction() as connection:
-            rows = (await connection.execute(select(tables.handoffs).order_by(tables.handoffs.c.due_at))).mappings().all()
-        return tuple(Handoff(row["id"], row["session_id"], row["reason"], row["owner"], _aware(row["due_at"])) for row in rows)
-
     async def ping(self) -> None:
         """Raises StoreUnavailable when the database does not answer."""
         async with self._transaction() as connection:
@@ -278,6 +275,7 @@ class SqlStore:
             "id": session_id,
             "customer_id": first.customer_id,
             "pack": first.pack,
+            "tenant": first.tenant,
             "created_at": self._clock.now(),
         }
 
@@ -290,6 +288,8 @@ class SqlStore:
             h = each.handoff
             row = {"id": h.id, "session_id": session_id, "reason": h.reason, "owner": h.owner}
             await connection.execute(insert(tables.handoffs).values(**row, due_at=h.due_at))
+        elif isinstance(each, HandoffClaimed | HandoffClosed):
+            await project(connection, each, self._clock.now())
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncGenerator[AsyncConnection, None]:

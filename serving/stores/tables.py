@@ -5,6 +5,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -29,6 +30,7 @@ sessions = Table(
     Column("id", String(64), primary_key=True),
     Column("customer_id", String(128), nullable=False),
     Column("pack", String(64), nullable=False),
+    Column("tenant", String(64), nullable=False, server_default=""),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("lease_holder", String(64)),
     Column("lease_until", DateTime(timezone=True)),
@@ -99,5 +101,30 @@ handoffs = Table(
     Column("reason", Text, nullable=False),
     Column("owner", String(128), nullable=False),
     Column("due_at", DateTime(timezone=True), nullable=False),
+    Column("claimed_by", String(160)),
+    Column("claimed_at", DateTime(timezone=True)),
+    Column("closed_at", DateTime(timezone=True)),
     Index(None, "due_at"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("scopes", String(200), nullable=False),
+    Column("turns_in_flight", Integer),
+    Column("tokens_per_minute", Integer),
+    Column("weight", Float, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("revoked_at", DateTime(timezone=True)),
+)
+
+desks = Table(
+    "desks",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("seen_at", DateTime(timezone=True), nullable=False),
 )

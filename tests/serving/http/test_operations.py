@@ -44,7 +44,7 @@ async def test_a_desk_that_is_no_development_desk_gives_no_test_customers(served
         for method, path in (("GET", "/v1/dev/customers"), ("POST", "/v1/dev/customer-tokens")):
             body = {"customer_id": "C-001"} if method == "POST" else None
             assert (await served.http.request(method, path, json=body)).status_code == 404
-        assert (await served.http.get("/v1/handoffs")).status_code == 403
+        assert (await served.http.get("/v1/handoffs")).status_code == 401
     finally:
         served.desk.settings = settings
 

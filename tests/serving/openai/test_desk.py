@@ -13,7 +13,8 @@ Messages = list[dict[str, Any]]
 
 
 async def say(served: Served, messages: Messages, **more: Any) -> Any:
-    return await served.client.chat.completions.create(model="desk", messages=messages, **more)
+    said: Any = messages
+    return await served.client.chat.completions.create(model="desk", messages=said, **more)
 
 
 async def visit(served: Served, *texts: str, **metadata: str) -> tuple[Messages, list[Any]]:

@@ -10,8 +10,10 @@ import pytest
 from agents.domain.errors import NotFound, TurnInProgress
 from agents.domain.events import HandoffRaised, ReplySentence, SessionStarted, TurnStarted
 from agents.domain.words import ActionRecord, ActionStatus, Handoff, Proposal
+from serving.stores.errors import StoreUnavailable
+from serving.stores.handoffs import HandoffStore
 from serving.stores.signing import Signer
-from serving.stores.sql import SqlStore, StoreUnavailable
+from serving.stores.sql import SqlStore
 from tests.fakes import SetClock
 
 STARTED = SessionStarted("ses_1", "shop", "C-001", "en", {"page": "orders"})
@@ -159,7 +161,7 @@ async def test_promised_handoffs_come_the_most_urgent_first(store: SqlStore, clo
     await store.append("ses_1", [STARTED], expected_seq=0)
     late, soon = (Handoff(n, "ses_1", "asked", "desk", clock.now() + timedelta(hours=h)) for n, h in (("h1", 8), ("h2", 1)))
     await store.append("ses_1", [HandoffRaised("t1", late), HandoffRaised("t1", soon)], expected_seq=1)
-    assert await store.handoffs() == (soon, late)
+    assert [each.handoff for each in await HandoffStore(store.engine).listed(tenant=None)] == [soon, late]
 
 
 async def test_opening_again_keeps_what_was_written(database_url: str, clock: SetClock) -> None:

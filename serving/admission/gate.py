@@ -1,0 +1,262 @@
+"""The gate: lets work in while there is room, queues it fairly while there is not, refuses what would come too late.
+
+Synchronous bookkeeping on one thread; `admission.py` waits on it. Nothing here sleeps: time comes from the clock it is given.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from agents.domain.errors import Overloaded
+from serving.admission.fair_queue import Entry, FairQueue
+from serving.admission.limiter import Limiter
+from serving.admission.pace import Pace
+from serving.admission.quota import Accounts
+from serving.admission.tickets import Priority, Ticket
+
+CEILING = {Priority.CUSTOMER: 1.0, Priority.OPERATOR: 0.9, Priority.BATCH: 0.5}
+"""The part of the budget a class may hold: what is in flight is not taken back, so a burst of customers must find room."""
+HEADROOM = 0.15
+"""The part of the budget kept free of tenants above their fair part, while others are about: those find room at once. The
+trunk reservation of telephone networks (Akinpelu 1984); it is what keeps one tenant's flood out of the others' p99."""
+TOKEN_SLACK = 1.5  # tokens in flight, against the limit's turns of the usual size: uneven work must still fill the engine
+RETRY_AFTER_S = (1.0, 120.0)
+
+
+class State(StrEnum):
+    WAITING = "waiting"
+    IN = "in"
+    REFUSED = "refused"
+    GONE = "gone"
+
+
+class Reason(StrEnum):
+    """Why work was refused, for metrics."""
+
+    RATE = "rate"  # the tenant's tokens a minute are used up
+    DEADLINE = "deadline"  # it could not be answered in time
+    FULL = "full"  # the queue is full, and this tenant's part of it the longest
+
+
+@dataclass(eq=False)
+class Place:
+    """One piece of work at the gate. `wake` is called once when it no longer waits. Times are the clock's."""
+
+    ticket: Ticket
+    tokens: float
+    offered_s: float
+    wake: Callable[[], None]
+    state: State = State.WAITING
+    admitted_s: float = 0.0
+    beside: int = 0  # turns in flight when it was let in, itself included
+    refusal: Overloaded | None = None
+    entry: Entry["Place"] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        ticket = self.ticket
+        self.entry = Entry(self, ticket.priority, ticket.tenant, self.tokens, ticket.limits.weight)
+
+    @property
+    def due_s(self) -> float:
+        return self.offered_s + self.ticket.deadline_s
+
+
+class Listener:
+    """Hears what the gate does; the default hears nothing. Brown-out and metrics listen."""
+
+    def let_in(self, place: Place, waited_s: float) -> None: ...
+
+    def refused(self, place: Place, reason: Reason, wait_s: float) -> None:
+        """`wait_s`: what it waited, or would have had to."""
+
+    def left(self, place: Place, slowness: float | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimits:
+    """`target_s`: what a turn of the usual size should take once it is in. `queued`: how many may wait in all."""
+
+    target_s: float = 4.0
+    queued: int = 512
+    in_flight_first: float = 32.0
+    in_flight_most: float = 512.0
+
+
+class Gate:
+    def __init__(self, limits: GateLimits, monotonic: Callable[[], float], *listeners: Listener) -> None:
+        self._limits, self._monotonic, self.listeners = limits, monotonic, list(listeners)
+        self.limiter = Limiter(min(limits.in_flight_first, limits.in_flight_most), highest=limits.in_flight_most)
+        self.pace, self.accounts = Pace(), Accounts()
+        self._queue: FairQueue[Place] = FairQueue()
+        self._in_flight: Counter[Priority] = Counter()
+        self._tokens_in_flight = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        return self._in_flight.total()
+
+    @property
+    def tokens_in_flight(self) -> float:
+        return self._tokens_in_flight
+
+    @property
+    def token_budget(self) -> float:
+        """Tokens that may be in flight; boundless until a turn has told what turns cost."""
+        known = self.pace.service_s(self._monotonic()) is not None
+        return self.limiter.limit * self.pace.tokens * TOKEN_SLACK if known else math.inf
+
+    def drain_tokens_per_s(self) -> float:
+        """What leaves while the budget is full; 0 while that is not known."""
+        return self.pace.tokens_per_s(self.limiter.limit, self._monotonic()) or 0.0
+
+    def waiting(self, priority: Priority) -> int:
+        return self._queue.waiting(priority)
+
+    def offer(self, ticket: Ticket, wake: Callable[[], None] = lambda: None) -> Place:
+        """A place for `ticket`: in, or waiting. Raises Overloaded with the seconds after which it would be let in."""
+        now, tokens = self._monotonic(), ticket.tokens or self.pace.tokens
+        place = Place(ticket, tokens, now, wake)
+        self.accounts.seen(ticket.tenant, ticket.limits.weight, now)
+        if (dry_s := self.accounts.dry_s(ticket.tenant, ticket.limits, tokens, now)) > 0:
+            raise self._refuse(place, Reason.RATE, dry_s, dry_s)
+        ahead = self._queue.queued(ticket.priority, ticket.tenant)[0]
+        if ahead or not self._may(place):
+            wait_s, service_s = self.expected_wait_s(ticket, tokens), self.pace.service_s(now, ticket.tokens) or 0.0
+            if wait_s + service_s > ticket.deadline_s:
+                raise self._refuse(place, Reason.DEADLINE, wait_s, wait_s + service_s - ticket.deadline_s)
+            if len(self._queue) >= self._limits.queued:
+                self._make_room(place, wait_s)
+        self._queue.push(place.entry)
+        self._pump()
+        return place
+
+    def expected_wait_s(self, ticket: Ticket, tokens: float) -> float:
+        """How long `ticket` would wait at the present drain rate: for its tenant's own part of it, or for all of the queue
+        when that is shorter. 0 while no rate is known."""
+        now = self._monotonic()
+        rate = self.pace.tokens_per_s(self.limiter.limit, now)
+        if rate is None:
+            return 0.0
+        turns, own = self._queue.queued(ticket.priority, ticket.tenant)
+        share = self._queue.share(ticket.priority, ticket.tenant, ticket.limits.weight)
+        fair_s = min((own + tokens) / (rate * share), (self._queue.tokens + tokens) / rate)
+        bound = self.accounts.most_in_flight(ticket.limits)  # a tenant's own bound makes it slower still
+        beyond = turns + 1 + self.accounts.of(ticket.tenant).in_flight - bound
+        return max(fair_s, beyond / bound * (self.pace.service_s(now) or 0.0))
+
+    def leave(self, place: Place, tokens: float | None) -> None:
+        """Work that was in has ended, having cost `tokens`; None when that is not known. Also takes a waiting place."""
+        if place.state is State.WAITING:
+            self._queue.remove(place.entry)
+            place.state = State.GONE
+            self._pump()
+            return
+        if place.state is not State.IN:
+            return
+        place.state, now, ticket = State.GONE, self._monotonic(), place.ticket
+        self._in_flight[ticket.priority] -= 1
+        self._tokens_in_flight = self._tokens_in_flight - place.tokens if self.in_flight else 0.0
+        self.accounts.of(ticket.tenant).in_flight -= 1
+        slowness = None
+        if tokens is not None:
+            self._queue.charge(place.entry, tokens)
+            self.accounts.spend(ticket.tenant, ticket.limits, tokens - place.tokens, now)
+            if tokens > 0:  # what never used the engine says nothing about it
+                service_s = now - place.admitted_s
+                slowness = service_s / self._target_s(ticket, tokens)
+                self.pace.ended(service_s, tokens, now)
+                self.limiter.sample(slowness, place.beside, now)
+        for listener in self.listeners:
+            listener.left(place, slowness)
+        self.accounts.forget_idle(now)
+        self._pump()
+
+    def expire(self, place: Place) -> None:
+        """A waiting place whose time is up is refused."""
+        if place.state is State.WAITING:
+            self._queue.remove(place.entry)
+            self._turn_away(place, Reason.DEADLINE)
+            self._pump()
+
+    def oldest_wait_s(self, tenant: str) -> float:
+        """How long the tenant's oldest waiting customer has waited."""
+        now = self._monotonic()
+        waits = (now - entry.item.offered_s for entry in self._queue if entry.tenant == tenant)
+        return max(waits, default=0.0)
+
+    def _target_s(self, ticket: Ticket, tokens: float) -> float:
+        """Longer work may take longer in proportion, unless the ticket says how long."""
+        return ticket.target_s or self._limits.target_s * max(1.0, tokens / self.pace.tokens)
+
+    def _pump(self) -> None:
+        while len(self._queue) and self._room() >= 1 and (entry := self._queue.pop(self._may)) is not None:
+            place, now = entry.item, self._monotonic()
+            service_s = self.pace.service_s(now, place.ticket.tokens) or 0.0
+            if now > place.offered_s and now + service_s > place.due_s:
+                self._queue.charge(entry, 0.0)
+                self._turn_away(place, Reason.DEADLINE)
+                continue
+            self._let_in(place, now)
+
+    def _room(self) -> float:
+        return self.limiter.limit - self.in_flight if self.in_flight else math.inf
+
+    def _may(self, place: Place) -> bool:
+        """Whether there is room for it: in the budget, in its class, in its tenant's own bound, and beside the headroom."""
+        ticket, limit, room = place.ticket, self.limiter.limit, self._room()
+        if room == math.inf:
+            return True
+        if room < 1 or self._tokens_in_flight + place.tokens > self.token_budget:
+            return False
+        if (held := self._in_flight[ticket.priority]) and held + 1 > CEILING[ticket.priority] * limit:
+            return False
+        mine = self.accounts.of(ticket.tenant).in_flight + 1
+        if mine > self.accounts.most_in_flight(ticket.limits):
+            return False
+        over = mine > self.accounts.fair_part(ticket.tenant, self._monotonic()) * limit
+        return not over or room - 1 >= math.floor(HEADROOM * limit)
+
+    def _let_in(self, place: Place, now: float) -> None:
+        ticket = place.ticket
+        place.state, place.admitted_s = State.IN, now
+        self._in_flight[ticket.priority] += 1
+        self._tokens_in_flight += place.tokens
+        place.beside = self.in_flight
+        self.accounts.of(ticket.tenant).in_flight += 1
+        self.accounts.spend(ticket.tenant, ticket.limits, place.tokens, now)
+        for listener in self.listeners:
+            listener.let_in(place, now - place.offered_s)
+        place.wake()
+
+    def _make_room(self, place: Place, wait_s: float) -> None:
+        """A full queue: the longest flow gives up its last place, unless that is the newcomer's own."""
+        longest, ticket = self._queue.longest(place.ticket.priority), place.ticket
+        mine = (self._queue.queued(ticket.priority, ticket.tenant)[1] + place.tokens) / ticket.limits.weight
+        if longest is None or (longest.priority is ticket.priority and self._queued(longest) <= mine):
+            raise self._refuse(place, Reason.FULL, wait_s, wait_s)
+        self._queue.remove(longest)
+        self._turn_away(longest.item, Reason.FULL)
+
+    def _queued(self, entry: Entry[Place]) -> float:
+        return self._queue.queued(entry.priority, entry.tenant)[1] / entry.weight
+
+    def _turn_away(self, place: Place, reason: Reason) -> None:
+        waited_s = self._monotonic() - place.offered_s
+        place.refusal = self._refuse(place, reason, waited_s, self.expected_wait_s(place.ticket, place.tokens))
+        place.state = State.REFUSED
+        place.wake()
+
+    def _refuse(self, place: Place, reason: Reason, wait_s: float, retry_after_s: float) -> Overloaded:
+        for listener in self.listeners:
+            listener.refused(place, reason, wait_s)
+        lowest, highest = RETRY_AFTER_S
+        return Overloaded(SAID[reason], retry_after_s=min(max(retry_after_s, lowest), highest))
+
+
+SAID = {
+    Reason.RATE: "this tenant's tokens a minute are used up",
+    Reason.DEADLINE: "it could not be answered before its deadline",
+    Reason.FULL: "too much work of this tenant is waiting",
+}
