@@ -6,11 +6,15 @@ from typing import Annotated
 
 import typer
 
+from bench.cancel.commands import register as register_cancel
 from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread
+from bench.overhead.commands import register as register_overhead
 from bench.result import BenchResult
 
 eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True)
 bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True)
+register_cancel(bench_app)
+register_overhead(bench_app)
 
 
 @eval_app.command("planning")

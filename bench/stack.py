@@ -19,11 +19,12 @@ STOP_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running stack: where it answers, where its state lies, and how long it took to be ready."""
+    """A running stack: where it answers, where its state lies, how long it took to be ready, and its first process."""
 
     url: str
     data_dir: Path
     ready_s: float
+    pid: int
 
 
 class StackFailed(RuntimeError):
@@ -48,7 +49,7 @@ def running_stack(data_dir: Path, *, settings: Mapping[str, str] | None = None) 
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_ready(url, process, log)
-        yield Stack(url, data_dir, round(time.monotonic() - began, 1))
+        yield Stack(url, data_dir, round(time.monotonic() - began, 1), process.pid)
     finally:
         _stop(process)
 

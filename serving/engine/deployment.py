@@ -18,7 +18,7 @@ from agents.ports import Message, Model, ModelRequest, Structure
 from serving.engine.config import EngineConfig
 from serving.engine.wire import Answer, Piece, to_wire
 from serving.openai.access import AdmittedModel, Door
-from serving.openai.contract import Call, RawModel
+from serving.openai.contract import Call, Load, RawModel
 from serving.openai.port import PortModel
 from serving.openai.remote import RemoteDesk, Sent, sent
 from serving.openai.routes import OpenAIApi, chat_app
@@ -66,6 +66,9 @@ class EngineDeployment:
                     yield chunk
         except KeepwordError as error:
             yield to_wire(error)
+
+    async def load(self) -> Load:
+        return await self._raw.load()
 
     async def check_health(self) -> None:
         """Ray Serve's hook, also called before the replica counts as ready: that first time the model is warmed up."""

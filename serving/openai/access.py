@@ -11,7 +11,7 @@ from serving.admission.admission import Admission
 from serving.admission.keys import ApiKeys
 from serving.admission.tickets import Caller, Scope, Ticket, weighed
 from serving.http.callers import deadline_s, needs
-from serving.openai.contract import RAW_DEADLINE_S, Call, Part, RawModel
+from serving.openai.contract import RAW_DEADLINE_S, Call, Load, Part, RawModel
 from serving.settings import Settings
 
 CHARS_A_TOKEN: Final = 4
@@ -56,6 +56,9 @@ class AdmittedModel:
             async for part in parts:
                 yield part
             permit.spend(prompt=prompt, completion=completion)
+
+    async def load(self) -> Load:
+        return await self._raw.load()
 
 
 def estimated(body: Mapping[str, Any]) -> tuple[int, int]:

@@ -40,8 +40,19 @@ class Head:
 Part = Head | bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Requests a model holds: those that came and have not ended, in its queue or in its batch."""
+
+    unfinished: int
+
+
 class RawModel(Protocol):
     """A model that answers OpenAI calls. The first part is a Head; errors before it are raised (KeepwordError), later ones are
     part of the stream, as OpenAI does it. Closing the generator frees the model's place at once."""
 
     def answer(self, call: Call) -> AsyncGenerator[Part, None]: ...
+
+    async def load(self) -> Load:
+        """What it holds now, once it has dealt with everything that was sent to it before."""
+        ...

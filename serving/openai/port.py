@@ -15,7 +15,7 @@ from agents.domain.errors import BadInput, KeepwordError
 from agents.ports import Message, Model, ModelRequest, ModelResult, Structure
 from serving.openai import errors
 from serving.openai.chunks import Chunks, usage_of
-from serving.openai.contract import DONE, JSON, SSE, Call, Head, Part
+from serving.openai.contract import DONE, JSON, SSE, Call, Head, Load, Part
 
 DEFAULT_MAX_TOKENS: Final = 512
 TAKEN: Final = frozenset(
@@ -55,14 +55,22 @@ class PortModel:
 
     def __init__(self, model: Model, name: str) -> None:
         self._model, self._name = model, name
+        self._open = 0
 
     async def answer(self, call: Call) -> AsyncGenerator[Part, None]:
         asked = in_our_words(call)
         chunks = Chunks(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), self._name)
         parts = self._streamed(asked, call, chunks) if call.streams else self._whole(asked, chunks)
-        async with aclosing(parts):
-            async for part in parts:
-                yield part
+        self._open += 1
+        try:
+            async with aclosing(parts):
+                async for part in parts:
+                    yield part
+        finally:
+            self._open -= 1
+
+    async def load(self) -> Load:
+        return Load(self._open)
 
     async def _whole(self, asked: Asked, chunks: Chunks) -> AsyncGenerator[Part, None]:
         results = [await self._model.generate(_nth(asked.request, number)) for number in range(asked.choices)]

@@ -4,17 +4,18 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from ray.serve.handle import DeploymentHandle
 
 from agents.domain.errors import EngineUnavailable, KeepwordError
 from serving.engine.handle import GRACE_S, translating
 from serving.engine.wire import Failure, from_wire, to_wire
-from serving.openai.contract import Call, Part
+from serving.openai.contract import Call, Load, Part
 from serving.openai.errors import SHAPES
 
 Sent = Part | Failure
+LOAD_DEADLINE_S: Final = 10.0
 
 
 class RemoteModel:
@@ -28,6 +29,12 @@ class RemoteModel:
         if call.session_id is not None:
             options["session_id"] = call.session_id
         return _received(self._handle.options(**options).remote(call), call.deadline_s)
+
+    async def load(self) -> Load:
+        with translating(LOAD_DEADLINE_S):
+            async with asyncio.timeout(LOAD_DEADLINE_S):
+                load: Load = await self._handle.options(method_name="load").remote()
+        return load
 
 
 class RemoteDesk:

@@ -21,6 +21,7 @@ from serving.openai.schemas import (
     CompletionRequest,
     EmbeddingList,
     EmbeddingRequest,
+    LoadOut,
     ModelCard,
     ModelList,
 )
@@ -63,6 +64,11 @@ async def create_chat_completion(body: ChatRequest, api: Api, caller: ChatCaller
         said = body.model_dump(exclude_none=True, by_alias=True)
         return Passed(api.desk.answer(Call("chat", said, deadline_s=deadline_s, caller=caller)))
     return Passed(api.raw.answer(_call(api, "chat", body, deadline_s, caller)))
+
+
+async def read_load(api: Api, _caller: ChatCaller) -> LoadOut:
+    """How much the raw model has to do now. Not OpenAI's: for balancing, and to see that a client that left is gone."""
+    return LoadOut(unfinished=(await api.raw.load()).unfinished)
 
 
 async def create_completion(body: CompletionRequest, api: Api, caller: ChatCaller, deadline_s: RawDeadline) -> Response:
@@ -110,6 +116,7 @@ def router() -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=list(TAGS))
     answers = STREAMED | responses()
     routes.post("/chat/completions", response_class=Response, responses=answers)(create_chat_completion)
+    routes.get("/chat/load", responses=responses(401, 403, 503, 504))(read_load)
     routes.post("/completions", response_class=Response, responses=answers)(create_completion)
     routes.post("/embeddings", responses=responses(400, 401, 403, 404, 413, 415, 429))(create_embeddings)
     routes.get("/models", responses=responses(401, 403, 429))(list_models)
@@ -124,6 +131,7 @@ def chat_app(api: OpenAIApi, door: Door) -> FastAPI:
     app.state.openai, app.state.desk = api, door
     app.add_middleware(BodyGuard, max_bytes=door.settings.max_body_bytes, refuse=_refused)
     app.post("/completions", response_class=Response)(create_chat_completion)
+    app.get("/load")(read_load)
     errors.install(app, everywhere=True)
     return app
 

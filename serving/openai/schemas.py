@@ -247,6 +247,12 @@ class ModelList(BaseModel):
     data: list[ModelCard]
 
 
+class LoadOut(BaseModel):
+    """Requests one replica of the raw model holds, waiting or running."""
+
+    unfinished: int
+
+
 class ErrorInfo(BaseModel):
     message: str
     type: str

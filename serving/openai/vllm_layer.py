@@ -19,7 +19,7 @@ from vllm.tool_parsers.hermes_tool_parser import Hermes2ProToolParser
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from agents.domain.errors import BadInput, DeadlineExceeded, EngineUnavailable, KeepwordError
-from serving.openai.contract import DONE, JSON, SSE, Call, Head, Part
+from serving.openai.contract import DONE, JSON, SSE, Call, Head, Load, Part
 from serving.openai.errors import in_stream
 from serving.openai.guarded import GuardedEngine
 
@@ -79,6 +79,10 @@ class VllmServing:
         finally:
             # vLLM's generators leave this to the garbage collector when they are closed between two chunks.
             await self._engine.close(request_id)
+
+    async def load(self) -> Load:
+        await self._engine.is_sleeping()  # asked of the scheduler's own process: what was sent to it before is done by then
+        return Load(int(self._engine.get_num_unfinished_requests()))
 
     async def _made(self, call: Call, request_id: str, deadline: float, late: DeadlineExceeded) -> Any:
         """vLLM's answer: an object, or a generator of server-sent events."""
