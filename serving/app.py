@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -63,7 +63,7 @@ def create_app(desk: Desk, openai: OpenAIApi) -> FastAPI:
         health = Health(status="not ready" if missing else "ready", detail=missing)
         return JSONResponse(health.model_dump(), 503 if missing else 200)
 
-    @app.get("/metrics", tags=["health"])
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus text format."""
         return Response(desk.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
@@ -72,5 +72,6 @@ def create_app(desk: Desk, openai: OpenAIApi) -> FastAPI:
     async def page() -> FileResponse:
         return FileResponse(CONSOLE / "index.html", headers={"Content-Security-Policy": CSP, "Cache-Control": "no-cache"})
 
+    errors.document(app)
     app.mount("/console", StaticFiles(directory=CONSOLE), name="console")
     return app

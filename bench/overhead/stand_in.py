@@ -1,4 +1,4 @@
-"""A small OpenAI server over a model that counts, for trying out the harness: `python -m bench.overhead.stand_in MODEL PORT`."""
+"""A small OpenAI server over a model that counts, to try the harness with: `python -m bench.overhead.stand_in MODEL PORT`."""
 
 import asyncio
 import sys
