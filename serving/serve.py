@@ -33,7 +33,7 @@ LEAN = {
     "RAY_enable_metrics_collection": "0",  # /metrics is ours
     "RAY_event_stats": "0",
 }
-"""What keeps CPU for the engine, where the user has set nothing: its threads wait for the one whose core does something else."""
+"""What keeps CPU for the engine, where the user has set nothing: its threads wait for the one whose core does other work."""
 QUIET = {"RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
