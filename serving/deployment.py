@@ -1,7 +1,8 @@
 """The desk as a Ray Serve ingress: gateway and turn loop in one replica, the engine in another."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,6 +15,8 @@ from serving.app import create_app
 from serving.clock import SystemClock
 from serving.drain import on_drain
 from serving.engine.handle import EngineHandle
+from serving.openai.contract import Call
+from serving.openai.remote import RemoteModel, Sent, sent
 from serving.routing import affinity
 from serving.scaling import scaling
 from serving.settings import Settings
@@ -35,7 +38,9 @@ class DeskDeployment:
     ) -> None:
         self._settings, self._engine = settings, EngineHandle(engine)
         self._engine_answered = False
-        self._open: OpenDesk = await open_desk(settings, self._engine, SystemClock(), engine_ready=self._engine_ready)
+        self._open: OpenDesk = await open_desk(
+            settings, self._engine, SystemClock(), engine_ready=self._engine_ready, raw=RemoteModel(engine)
+        )
         self._draining = asyncio.create_task(on_drain(self._open.desk.store.send_followers_away))
 
     async def __del__(self) -> None:
@@ -44,7 +49,13 @@ class DeskDeployment:
         await self._open.close()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._open.desk)
+        return create_app(self._open.desk, self._open.openai)
+
+    async def converse(self, call: Call) -> AsyncGenerator[Sent, None]:
+        """A call for the model `desk` that came to an engine's replica."""
+        async with aclosing(sent(self._open.openai.desk.answer(call))) as parts:
+            async for part in parts:
+                yield part
 
     async def _engine_ready(self) -> None:
         """Raises until the engine has answered once; after that Serve's health checks watch it."""
@@ -55,7 +66,7 @@ class DeskDeployment:
             self._engine_answered = True
 
 
-def desk_app(settings: Settings, engine: serve.Application) -> serve.Application:
+def desk_app(settings: Settings, engine: serve.Application | DeploymentHandle[Any]) -> serve.Application:
     """The whole application: this desk over that engine."""
     scale = scaling("DESK", settings.desk_replicas, settings.desk_max_replicas, settings.desk_target_ongoing)
     deployment: Any = serve.deployment(

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -20,11 +20,12 @@ from agents.domain.pack import Pack
 from agents.packs.loader import load_pack
 from serving import serve_settings
 from serving.deployment import NUM_CPUS, desk_app
-from serving.engine.deployment import engine_app, model_app
+from serving.engine.deployment import CHAT_PREFIX, DESK_APPLICATION, engine_app, model_app
+from serving.engine.deployment import NAME as ENGINE
 from serving.scaling import Scaling, scaling
 from serving.scripted import ScriptedModel
 from serving.settings import Settings, check_port
-from serving.wiring import SCRIPTED, engine_config, open_retriever, prepare
+from serving.wiring import SCRIPTED, engine_config, open_engine_door, open_retriever, prepare
 
 READY_TIMEOUT_S = 600.0
 SPARE_CPUS = 3  # Ray counts tickets, not cores: engine, desk, proxy and controller share the machine
@@ -46,7 +47,8 @@ def run_until_stopped(settings: Settings, engine: serve.Application | None = Non
     signal.signal(signal.SIGHUP, lambda *_: again.set())
     try:
         with _spinning(console, f"starting the engine ({settings.model}) and the desk"):
-            application = _start(settings, pack, engine)
+            deploy = _start(settings, pack, engine)
+        signal.signal(signal.SIGTERM, _interrupt)  # Ray put its own there, which ends this process at once
         url = f"http://{settings.host}:{settings.port}"
         took = time.monotonic() - began
         _say_who_may_enter(settings, console)
@@ -54,7 +56,7 @@ def run_until_stopped(settings: Settings, engine: serve.Application | None = Non
         while again.wait():
             again.clear()
             with _spinning(console, "replacing the replicas"):
-                _run(application)
+                deploy()
             console.print("[green]replaced[/green] every replica")
     except KeyboardInterrupt:
         pass
@@ -79,16 +81,17 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _start(settings: Settings, pack: Pack, engine: serve.Application | None) -> serve.Application:
+def _start(settings: Settings, pack: Pack, engine: serve.Application | None) -> Callable[[], None]:
+    """What deploys it all; again, every replica is replaced."""
     serve_settings.apply(settings, os.environ)
     scale = engine_scaling(settings)
+    brought, open_door = engine is not None, partial(open_engine_door, settings) if settings.direct_chat else None
     if engine is not None:
         pass
     elif settings.model == SCRIPTED:
-        engine = model_app(partial(ScriptedModel, silent), scale=scale)
+        engine = model_app(partial(ScriptedModel, silent), scale=scale, open_door=open_door)
     else:
-        engine = engine_app(engine_config(settings, pack), scale=scale)
-    application = desk_app(settings, engine)
+        engine = engine_app(engine_config(settings, pack), scale=scale, open_door=open_door)
     desks = settings.desk_max_replicas or settings.desk_replicas
     ray.init(
         num_cpus=SPARE_CPUS + scale.most + math.ceil(2 * desks * NUM_CPUS),  # twice: a rolling restart has both
@@ -99,17 +102,19 @@ def _start(settings: Settings, pack: Pack, engine: serve.Application | None) -> 
     )
     serve.start(http_options={"host": settings.host, "port": settings.port}, logging_config={"log_level": settings.log_level})
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    _run(application)
-    return application
+    deploy = partial(_deploy, settings, engine, direct=settings.direct_chat and not brought)
+    deploy()
+    return deploy
 
 
 def engine_scaling(settings: Settings) -> Scaling:
     return scaling("ENGINE", settings.engine_replicas, settings.engine_max_replicas, settings.engine_target_ongoing)
 
 
-def _run(application: serve.Application) -> None:
-    """Deploy, or deploy again: every replica is then replaced."""
-    serve.run(application, name="keepword", route_prefix="/")
+def _deploy(settings: Settings, engine: serve.Application, *, direct: bool) -> None:
+    """`direct`: an engine's replica answers chat requests itself, without the desk in between."""
+    handle = serve.run(engine, name=ENGINE, route_prefix=CHAT_PREFIX if direct else None)
+    serve.run(desk_app(settings, handle), name=DESK_APPLICATION, route_prefix="/")
 
 
 def silent(_request: object) -> str:

@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     queue_target_s: float = Field(0.5, gt=0, description="A wait for admission from which replies get shorter.")
     max_turns_in_flight: int = Field(512, ge=1, description="Of this replica, whatever admission learns.")
     max_queued: int = Field(512, ge=1, description="Turns that may wait for admission in this replica.")
+    raw_in_flight: int = Field(128, ge=1, description="Raw generations of OpenAI clients at once; the others wait fairly.")
+    direct_chat: bool = Field(True, description="The engine's replica answers raw chat completions itself.")
     require_keys: bool | None = Field(None, description="Ask for API keys; default: not where test customers are offered.")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), description="Comma-separated; none by default.")
     reply_sentences: int = Field(

@@ -4,6 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from agents.domain.errors import KeepwordError
 from agents.domain.pack import Pack
@@ -29,6 +33,13 @@ from serving.http.follow import NotifyingStore
 from serving.http.tokens import Tokens, kept_secret
 from serving.metrics import Metrics
 from serving.models import ensure, entry
+from serving.openai.access import AdmittedModel
+from serving.openai.access import Door as EngineDoor
+from serving.openai.contract import RAW_DEADLINE_S, RawModel
+from serving.openai.desk import DeskChat
+from serving.openai.embeddings import Embeddings
+from serving.openai.port import PortModel
+from serving.openai.routes import OpenAIApi
 from serving.operators import Operators
 from serving.retriever import PackRetriever
 from serving.settings import Settings
@@ -46,6 +57,7 @@ class OpenDesk:
     """A desk and how to close what it opened."""
 
     desk: Desk
+    openai: OpenAIApi
     close: Callable[[], Awaitable[None]]
 
 
@@ -104,6 +116,20 @@ def open_door(settings: Settings, clock: Clock) -> Door:
     return Door(Admission(Gate(limits, clock.monotonic, brown_out), clock), brown_out, breaker)
 
 
+def raw_admission(settings: Settings, clock: Clock) -> Admission:
+    """Admission to the raw model: as many at once as it is told, for as long as the client waits."""
+    slots = float(settings.raw_in_flight)
+    limits = GateLimits(RAW_DEADLINE_S, settings.max_queued, in_flight_first=slots, in_flight_most=slots)
+    return Admission(Gate(limits, clock.monotonic), clock)
+
+
+def open_engine_door(settings: Settings) -> EngineDoor:
+    """Keys and admission for an engine's replica that clients reach directly."""
+    clock = SystemClock()
+    keys = ApiKeys(ApiKeyStore(create_async_engine(settings.store_url)), clock.monotonic)
+    return EngineDoor(settings, keys, raw_admission(settings, clock))
+
+
 async def open_desk(
     settings: Settings,
     model: Model,
@@ -111,9 +137,11 @@ async def open_desk(
     *,
     engine_ready: Callable[[], Awaitable[None]],
     retriever: Retriever | None = None,
+    raw: RawModel | None = None,
 ) -> OpenDesk:
     """Open store, back office and index, settle what a crash left, and put the agents together. `engine_ready` raises a
-    KeepwordError while the engine cannot serve; `retriever` None opens the pack's own index."""
+    KeepwordError while the engine cannot serve; `retriever` None opens the pack's own index. `raw` answers OpenAI calls; None:
+    `model` does, as far as its port goes."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     pack = load_pack(settings.pack, overrides=settings.overrides)
     secret = settings.secret or kept_secret(settings.data_dir / "secret")
@@ -176,4 +204,8 @@ async def open_desk(
         await back_office.close()
         await sql.close()
 
-    return OpenDesk(desk, close)
+    embeddings = Embeddings(Path(settings.embedder).name, partial(make_embedder, settings.embedder))
+    chat = DeskChat(desk, secret, sql.sessions_by_key)
+    admitted = AdmittedModel(raw or PortModel(model, settings.model), raw_admission(settings, clock))
+    openai = OpenAIApi(admitted, settings.model, chat, embeddings)
+    return OpenDesk(desk, openai, close)

@@ -15,7 +15,7 @@ from bench.stack import Stack
 AWAY_S = 10.0  # how long the database is gone
 DESK, ENGINE, PROXY, CONTROLLER = (
     "ray::ServeReplica:keepword:desk",
-    "ray::ServeReplica:keepword:engine",
+    "ray::ServeReplica:engine:engine",
     "ray::ProxyActor",
     "ray::ServeController",
 )

@@ -74,7 +74,11 @@ async def served(data_dir: Path, database_url: str = "") -> AsyncGenerator[Serve
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        create_app(opened.desk), log_level="warning", access_log=False, timeout_graceful_shutdown=GRACEFUL_S, backlog=4096
+        create_app(opened.desk, opened.openai),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=GRACEFUL_S,
+        backlog=4096,
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve([listening]))

@@ -34,7 +34,9 @@ async def serve(port: int) -> None:
         """A simulated engine always is."""
 
     opened = await open_desk(Settings.load(), model, SystemClock(), engine_ready=ready)
-    config = uvicorn.Config(create_app(opened.desk), "127.0.0.1", port, log_level="warning", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        create_app(opened.desk, opened.openai), "127.0.0.1", port, log_level="warning", timeout_graceful_shutdown=5
+    )
     try:
         await uvicorn.Server(config).serve()
     finally:

@@ -9,16 +9,24 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
+from fastapi import FastAPI
 from ray import serve
 
 from agents.domain.errors import EngineUnavailable, KeepwordError
 from agents.ports import Message, Model, ModelRequest, Structure
 from serving.engine.config import EngineConfig
 from serving.engine.wire import Answer, Piece, to_wire
+from serving.openai.access import AdmittedModel, Door
+from serving.openai.contract import Call, Load, RawModel
+from serving.openai.port import PortModel
+from serving.openai.remote import RemoteDesk, Sent, sent
+from serving.openai.routes import OpenAIApi, chat_app
 from serving.routing import affinity
 from serving.scaling import Scaling
 
 NAME: Final = "engine"
+CHAT_PREFIX: Final = "/v1/chat"  # what of the OpenAI surface an engine's replica answers itself
+DESK_APPLICATION: Final = "keepword"
 WARM_UP_DEADLINE_S: Final = 120.0
 FINISHING_S: Final = 30.0  # a request's usual deadline: so long a replica that is to go finishes what it has
 SLACK: Final = 4  # requests an engine may decode at once before another takes over a session: few cost each other little
@@ -26,11 +34,26 @@ ONE: Final = Scaling(1, None, 1.0)
 
 
 class EngineDeployment:
-    """One replica. `open_model` builds the model it hosts, once, in the replica's own process."""
+    """One replica. `open_model` builds the model it hosts, once, in the replica's own process; `name` is what OpenAI
+    clients call it. With `open_door` the replica answers chat completions over HTTP too: a raw model's tokens need not
+    pass a desk."""
 
-    def __init__(self, open_model: Callable[[], Model]) -> None:
+    def __init__(self, open_model: Callable[[], Model], name: str, open_door: Callable[[], Door] | None = None) -> None:
         self._model = open_model()
+        self._raw, self._name, self._open_door = raw_model(self._model, name), name, open_door
         self._warm = False
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        if self._open_door is None:  # reached by handles alone
+            return FastAPI(openapi_url=None)
+        door = self._open_door()
+        return chat_app(OpenAIApi(AdmittedModel(self._raw, door.admission), self._name, RemoteDesk(DESK_APPLICATION)), door)
+
+    async def openai(self, call: Call) -> AsyncGenerator[Sent, None]:
+        """An OpenAI call that came to another replica. Cancelling it frees its place, as with `stream`."""
+        async with aclosing(sent(self._raw.answer(call))) as parts:
+            async for part in parts:
+                yield part
 
     async def generate(self, request: ModelRequest) -> Answer:
         try:
@@ -47,6 +70,9 @@ class EngineDeployment:
         except KeepwordError as error:
             yield to_wire(error)
 
+    async def load(self) -> Load:
+        return await self._raw.load()
+
     async def check_health(self) -> None:
         """Ray Serve's hook, also called before the replica counts as ready: that first time the model is warmed up."""
         if not self._warm:
@@ -55,6 +81,12 @@ class EngineDeployment:
         check = getattr(self._model, "check_health", None)
         if check is not None:
             await check()
+
+
+def raw_model(model: Model, name: str) -> RawModel:
+    """The model's own OpenAI layer where it has one, ours over the port where not."""
+    own: Callable[[], RawModel] | None = getattr(model, "raw_model", None)
+    return own() if own is not None else PortModel(model, name)
 
 
 async def warm_up(model: Model) -> None:
@@ -77,7 +109,12 @@ async def warm_up(model: Model) -> None:
 
 
 def engine_app(
-    config: EngineConfig, *, scale: Scaling = ONE, num_cpus: float = 1.0, num_gpus: float = 0.0
+    config: EngineConfig,
+    *,
+    scale: Scaling = ONE,
+    num_cpus: float = 1.0,
+    num_gpus: float = 0.0,
+    open_door: Callable[[], Door] | None = None,
 ) -> serve.Application:
     """vLLM under Ray Serve. The replica's environment carries the preloads and thread binding, which its children inherit.
     vLLM queues by itself, so a replica takes twice what it decodes at once; admission is the gateway's."""
@@ -87,13 +124,21 @@ def engine_app(
         "runtime_env": {"env_vars": config.environment(os.environ)},
     }
     deployment = _deployment(scale, config.max_num_seqs * 2, options, surge=False)
-    application: serve.Application = deployment.bind(partial(open_vllm, config))
+    application: serve.Application = deployment.bind(partial(open_vllm, config), config.name, open_door)
     return application
 
 
-def model_app(open_model: Callable[[], Model], *, max_ongoing_requests: int = 64, scale: Scaling = ONE) -> serve.Application:
-    """Any other model (a scripted one) behind the same handle."""
-    application: serve.Application = _deployment(scale, max_ongoing_requests, {"num_cpus": 0}, surge=True).bind(open_model)
+def model_app(
+    open_model: Callable[[], Model],
+    *,
+    name: str = "scripted",
+    max_ongoing_requests: int = 64,
+    scale: Scaling = ONE,
+    open_door: Callable[[], Door] | None = None,
+) -> serve.Application:
+    """Any other model (a scripted one) behind the same handle, and the same door."""
+    deployment = _deployment(scale, max_ongoing_requests, {"num_cpus": 0}, surge=True)
+    application: serve.Application = deployment.bind(open_model, name, open_door)
     return application
 
 
@@ -106,7 +151,7 @@ def open_vllm(config: EngineConfig) -> Model:
 def _deployment(scale: Scaling, max_ongoing_requests: int, actor_options: dict[str, Any], *, surge: bool) -> Any:
     # A session's prompts share their beginning, and so do a conversation's: one replica's prefix cache has it.
     return serve.deployment(
-        EngineDeployment,
+        serve.ingress()(EngineDeployment),
         name=NAME,
         max_ongoing_requests=max_ongoing_requests,
         ray_actor_options=actor_options,

@@ -27,7 +27,7 @@ class EngineHandle:
     async def generate(self, request: ModelRequest) -> ModelResult:
         response = self._method("generate", request, stream=False).remote(request)
         try:
-            with _our_errors(request):
+            with translating(request.deadline_s):
                 async with asyncio.timeout(request.deadline_s + GRACE_S):
                     answer: Answer = await response
         finally:
@@ -42,7 +42,7 @@ class EngineHandle:
         deadline = asyncio.get_running_loop().time() + request.deadline_s + GRACE_S
         try:
             while True:
-                with _our_errors(request):
+                with translating(request.deadline_s):
                     async with asyncio.timeout_at(deadline):
                         piece: Piece = await anext(pieces)
                 if isinstance(piece, Failure):
@@ -60,12 +60,12 @@ class EngineHandle:
 
 
 @contextmanager
-def _our_errors(request: ModelRequest) -> Iterator[None]:
+def translating(deadline_s: float) -> Iterator[None]:
     """Ray's errors as ours. A call somebody else cancelled is an engine lost; only our own task's cancellation goes on."""
     try:
         yield
     except (RayError, RayServeException, TimeoutError) as error:
-        raise translated(error, request) from error
+        raise translated(error, deadline_s) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -73,10 +73,10 @@ def _our_errors(request: ModelRequest) -> Iterator[None]:
         raise EngineUnavailable("the call to the engine was cancelled") from error
 
 
-def translated(error: BaseException, request: ModelRequest) -> KeepwordError:
+def translated(error: BaseException, deadline_s: float) -> KeepwordError:
     """Our word for an error of Ray's or of waiting."""
     if isinstance(error, BackPressureError):
         return Overloaded("the engine's queue is full", retry_after_s=RETRY_AFTER_S)
     if isinstance(error, TimeoutError | GetTimeoutError):
-        return DeadlineExceeded(f"the engine did not answer within {request.deadline_s:g} s")
+        return DeadlineExceeded(f"the engine did not answer within {deadline_s:g} s")
     return EngineUnavailable(f"the engine cannot be reached: {type(error).__name__}")

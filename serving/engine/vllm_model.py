@@ -35,6 +35,7 @@ from serving.engine.config import EngineConfig
 from serving.engine.grammars import expressible, reference
 from serving.engine.outputs import check_output, check_structure
 from serving.engine.scheduler import CONFIG, GRAMMAR_WAIT
+from serving.openai.contract import RawModel
 
 ATTEMPTS: Final = 3
 RETRY_TEMPERATURE: Final = 0.7
@@ -61,7 +62,7 @@ class VllmModel:
 
     def __init__(self, config: EngineConfig) -> None:
         os.environ.update(config.environment(os.environ))
-        self._max_model_len = config.max_model_len
+        self._name, self._max_model_len = config.name, config.max_model_len
         self._references: Mapping[tuple[str, str], str] = {
             (one.kind, one.spec): reference(one) for one in config.structures if expressible(one)
         }
@@ -180,6 +181,12 @@ class VllmModel:
                 field="messages",
             )
         return ids
+
+    def raw_model(self) -> RawModel:
+        """vLLM's own OpenAI serving layer over this engine."""
+        from serving.openai.vllm_layer import VllmServing  # seconds of imports that most uses of this class do without
+
+        return VllmServing(self._engine, self._name)
 
     async def check_health(self) -> None:
         """Raises EngineUnavailable when the engine's process is gone."""

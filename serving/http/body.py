@@ -1,6 +1,7 @@
 """Guards the body before anything parses it: size, media type, encoding, nesting. Plain ASGI: streams pass untouched."""
 
 import re
+from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,11 +12,17 @@ _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]')
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
+class Refuse(Protocol):
+    """Writes a refusal: `kind` is a problem's, `path` the request's."""
+
+    def __call__(self, kind: str, detail: str, *, hint: str, path: str) -> ASGIApp: ...
+
+
 class BodyGuard:
     """Reads a request's body whole (at most `max_bytes`), refuses what no handler should see, and replays it."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
-        self._app, self._max_bytes = app, max_bytes
+    def __init__(self, app: ASGIApp, *, max_bytes: int, refuse: Refuse | None = None) -> None:
+        self._app, self._max_bytes, self._refuse = app, max_bytes, refuse or _problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in WITH_BODY:
@@ -29,15 +36,21 @@ class BodyGuard:
             body += message.get("body", b"")
             if len(body) > self._max_bytes:
                 hint = f"At most {self._max_bytes} bytes."
-                await problem("body-too-large", "the body is larger than this desk accepts", hint=hint)(scope, receive, send)
+                detail = "the body is larger than this desk accepts"
+                await self._refuse("body-too-large", detail, hint=hint, path=scope["path"])(scope, receive, send)
                 return
             if not message.get("more_body", False):
                 break
         refusal = _refusal(body, dict(scope["headers"]).get(b"content-type", b""))
         if refusal is not None:
-            await problem(refusal[0], refusal[1], hint=refusal[2])(scope, receive, send)
+            kind, detail, hint = refusal
+            await self._refuse(kind, detail, hint=hint, path=scope["path"])(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
+
+
+def _problem(kind: str, detail: str, *, hint: str, path: str) -> ASGIApp:
+    return problem(kind, detail, hint=hint)
 
 
 def _refusal(body: bytes, content_type: bytes) -> tuple[str, str, str] | None:

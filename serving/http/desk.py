@@ -92,7 +92,14 @@ class Desk:
         return replace(holder, tenant=bearer.tenant)
 
     async def start(
-        self, session_id: str, text: str, *, locale: str | None, idempotency_key: str | None, ticket: Ticket, gone: Gone
+        self,
+        session_id: str,
+        text: str,
+        *,
+        locale: str | None,
+        idempotency_key: str | None,
+        ticket: Ticket,
+        gone: Gone | None = None,
     ) -> AcceptedTurn:
         """Admit and accept a turn and run it in the background: a client that leaves does not lose it, but one that leaves
         while it waits for admission gives up its place. Raises Overloaded."""

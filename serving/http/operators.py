@@ -18,7 +18,7 @@ Operator = Annotated[Caller, Depends(needs(Scope.OPERATOR))]
 REFUSED = responses("unauthorized", "not-allowed", "not-found", "handoff-taken", "store-unavailable")
 
 
-@router.get("", responses=responses("unauthorized", "not-allowed", "store-unavailable"))
+@router.get("", responses=responses("bad-input", "unauthorized", "not-allowed", "store-unavailable"))
 async def list_handoffs(
     desk: TheDesk, operator: Operator, closed: Annotated[bool, Query(description="Closed ones too.")] = False
 ) -> list[HandoffOut]:

@@ -31,6 +31,7 @@ from serving.stores.watchdog import HANGS_AFTER_S, watched
 __all__ = ["SqlStore", "StoreUnavailable"]
 COUNTED = (ActionStatus.INTENDED.value, ActionStatus.DONE.value, ActionStatus.UNKNOWN.value)
 UPGRADE_LOCK = 0x6B777570  # any number that only upgrades lock
+MANY = 16  # sessions whose conversations are alike word for word
 OPEN = (ActionStatus.INTENDED.value, ActionStatus.UNKNOWN.value)
 _a = tables.actions.c
 SPENT = (
@@ -167,6 +168,14 @@ class SqlStore:
         query = select(tables.sessions.c.id).order_by(tables.sessions.c.created_at, tables.sessions.c.id)
         async with self._transaction() as connection:
             return tuple((await connection.execute(query)).scalars().all())
+
+    async def sessions_by_key(self, idempotency_key: str) -> tuple[str, ...]:
+        """The sessions that have a turn of that key, the newest first, at most `MANY`."""
+        s, t = tables.sessions.c, tables.turns.c
+        query = select(t.session_id).join(tables.sessions, s.id == t.session_id).where(t.idempotency_key == idempotency_key)
+        async with self._transaction() as connection:
+            rows = await connection.execute(query.order_by(s.created_at.desc()).limit(MANY))
+            return tuple(rows.scalars().all())
 
     async def intend(
         self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None

@@ -81,6 +81,7 @@ turns = Table(
     Column("session_id", String(64), ForeignKey("sessions.id"), nullable=False),
     Column("idempotency_key", String(200)),
     UniqueConstraint("session_id", "idempotency_key"),
+    Index(None, "idempotency_key"),
 )
 
 actions = Table(

@@ -137,7 +137,7 @@ async def test_stream_that_never_ends_meets_its_deadline(engine: EngineHandle) -
     ],
 )
 def test_every_error_of_rays_has_a_word_of_ours(error: BaseException, kind: type[KeepwordError]) -> None:
-    assert isinstance(translated(error, REQUEST), kind)
+    assert isinstance(translated(error, REQUEST.deadline_s), kind)
 
 
 @pytest.mark.parametrize("error", [EmptyOutput("e", hint="h"), DeadlineExceeded("d"), BadInput("b", field="f")])

@@ -7,8 +7,9 @@ import warnings
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 import pytest_asyncio
 
@@ -18,6 +19,7 @@ from bench.decoding import run
 from serving.engine.config import EngineConfig
 from serving.engine.deployment import warm_up
 from serving.models import ensure, entry
+from serving.openai.contract import Call, Operation, RawModel
 
 if TYPE_CHECKING:
     from serving.engine.vllm_model import VllmModel
@@ -70,7 +72,7 @@ def asked(
 async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator["VllmModel"]:
     grammars: Path = tmp_path_factory.mktemp("grammars")
     arguments = {**entry(NAME).engine["cpu"], "max_model_len": 2048, "kv_cache_memory_bytes": 1 << 29}
-    config = EngineConfig.of(ensure(NAME, quiet=True), "cpu", arguments, structures=(PLAN,), grammar_cache=grammars)
+    config = EngineConfig.of(ensure(NAME, quiet=True), "cpu", arguments, name=NAME, structures=(PLAN,), grammar_cache=grammars)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # vLLM's and its libraries' own, while they are imported
         from serving.engine.vllm_model import VllmModel
@@ -79,6 +81,11 @@ async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator["Vll
         await warm_up(model)
     yield model
     model.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def raw(engine: "VllmModel") -> RawModel:
+    return engine.raw_model()
 
 
 async def test_text_streams_in_pieces_and_the_last_one_carries_the_usage(engine: "VllmModel") -> None:
@@ -161,3 +168,87 @@ async def test_prompt_longer_than_the_engine_takes_is_bad_input(engine: "VllmMod
 async def test_mixed_structures_at_once_are_all_complete(engine: "VllmModel") -> None:
     result = await run(engine, seed=7, quick=True)
     assert result.ok, result.detail
+
+
+USER = [{"role": "user", "content": "Order KW-1042 broke, refund 20."}]
+ARGUMENTS = {
+    "type": "object",
+    "properties": {"order": {"enum": ["KW-1042", "KW-1043"]}, "amount": {"type": "integer", "minimum": 1, "maximum": 99}},
+    "required": ["order", "amount"],
+    "additionalProperties": False,
+}
+REFUND = {"type": "function", "function": {"name": "refund", "parameters": ARGUMENTS}}
+
+
+async def answered(raw: RawModel, operation: Operation = "chat", **body: Any) -> bytes:
+    """A call's whole answer, as bytes."""
+    call = Call(operation, {"model": NAME, **({"messages": USER} if operation == "chat" else {}), **body}, deadline_s=120.0)
+    return b"".join([part async for part in raw.answer(call) if isinstance(part, bytes)])
+
+
+async def test_openai_schema_output_is_whole_and_ends_by_itself(raw: RawModel) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "refund", "schema": ARGUMENTS}}
+    choice = json.loads(await answered(raw, max_tokens=60, response_format=form))["choices"][0]
+    jsonschema.validate(json.loads(choice["message"]["content"]), ARGUMENTS)
+    assert choice["finish_reason"] == "stop"
+    streamed = await answered(raw, max_tokens=60, response_format=form, stream=True)
+    jsonschema.validate(json.loads(_text(streamed)), ARGUMENTS)
+    assert streamed.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "refund"}}])
+async def test_openai_forced_tool_is_called_under_its_schema(raw: RawModel, choice: Any) -> None:
+    message = json.loads(await answered(raw, max_tokens=80, tools=[REFUND], tool_choice=choice))["choices"][0]["message"]
+    called = message["tool_calls"][0]["function"]
+    assert called["name"] == "refund"
+    jsonschema.validate(json.loads(called["arguments"]), ARGUMENTS)
+
+
+async def test_openai_answers_carry_choices_logprobs_and_usage(raw: RawModel) -> None:
+    answer = json.loads(await answered(raw, max_tokens=3, n=2, logprobs=True, top_logprobs=2, seed=1))
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1]
+    assert len(answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]) == 2
+    assert answer["usage"]["completion_tokens"] == 6
+    text = json.loads(await answered(raw, "completion", prompt="Once upon a time", max_tokens=3, echo=True))
+    assert text["choices"][0]["text"].startswith("Once upon a time")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"messages": [{"role": "user", "content": "word " * 3000}]}, "input_tokens"),
+        ({"logit_bias": {"999999999": 1.0}}, "logit_bias"),
+        ({"tools": [{**REFUND, "function": {"name": "x" * 64, "description": "y" * 40_000}}]}, "tools"),
+    ],
+)
+async def test_openai_calls_the_engine_cannot_take_are_bad_input(raw: RawModel, body: dict[str, Any], field: str) -> None:
+    with pytest.raises(BadInput) as raised:
+        await answered(raw, max_tokens=4, **body)
+    assert raised.value.field == field
+
+
+async def test_openai_stream_that_is_closed_frees_its_place_at_once(raw: RawModel, engine: "VllmModel") -> None:
+    call = Call("chat", {"model": NAME, "messages": USER, "max_tokens": 1500, "stream": True, "ignore_eos": True})
+    async with aclosing(raw.answer(call)) as parts:
+        await anext(parts)
+        await anext(parts)
+        assert engine.running() == 1
+    assert engine.running() == 0
+    assert (await raw.load()).unfinished == 0
+
+
+async def test_openai_call_past_its_deadline_ends_and_frees_its_place(raw: RawModel, engine: "VllmModel") -> None:
+    body = {"model": NAME, "messages": USER, "max_tokens": 1500, "ignore_eos": True}
+    with pytest.raises(DeadlineExceeded):
+        async for _ in raw.answer(Call("chat", body, deadline_s=0.5)):
+            pass
+    late = b"".join(
+        [part async for part in raw.answer(Call("chat", body | {"stream": True}, deadline_s=0.5)) if isinstance(part, bytes)]
+    )
+    assert b"deadline-exceeded" in late
+    assert engine.running() == 0
+
+
+def _text(stream: bytes) -> str:
+    events = [json.loads(line.removeprefix(b"data: ")) for line in stream.splitlines() if line.startswith(b"data: {")]
+    return "".join(choice["delta"].get("content") or "" for event in events for choice in event["choices"])

@@ -1,0 +1,137 @@
+"""How soon a client that leaves is gone from the engine.
+
+Some streams run all the time. Beside them one client after the other begins a stream and, once the engine holds it, leaves at a
+random moment, before its first token or after. What counts is the time until the engine's own process has let it go: the answer
+of `/v1/chat/load` is given after the scheduler has dealt with everything sent to it before.
+"""
+
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from bench.overhead.sides import server
+from bench.result import BenchResult, bar, quantile
+from bench.stack import running_stack
+
+TRIALS, QUICK_TRIALS = 100, 8
+BESIDE: Final = 2  # streams that go on
+LONGEST_STAY_S: Final = 1.5
+LIMIT_MS: Final = 200.0
+GIVEN_UP_S: Final = 10.0
+LONG: Final = 4000  # tokens: nobody waits for the end
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """One client: seconds it stayed, whether it had read a token by then, seconds until the engine had let it go."""
+
+    stayed_s: float
+    had_token: bool
+    freed_s: float
+
+
+async def run(*, seed: int, quick: bool, model: str, progress: Callable[[int, int], None] | None = None) -> BenchResult:
+    """A stack of its own with the real engine; `quick`: a small server over a model that counts."""
+    with tempfile.TemporaryDirectory(prefix="keepword-cancel-") as name, ExitStack() as running:
+        folder = Path(name)
+        if quick:
+            side = running.enter_context(server("stand-in", "bench.overhead.stand_in", model, folder / "server.log"))
+            url = side.url
+        else:
+            url = running.enter_context(running_stack(folder, settings={"KEEPWORD_MODEL": model})).url
+        left = await measure(url, model, random.Random(seed), QUICK_TRIALS if quick else TRIALS, progress)
+    return result(left)
+
+
+async def measure(
+    url: str, model: str, drawn: random.Random, trials: int, progress: Callable[[int, int], None] | None
+) -> list[Left]:
+    left = []
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
+    async with aiohttp.ClientSession(url, timeout=timeout) as http, beside(http, model):
+        await until(http, BESIDE)
+        for number in range(trials):
+            left.append(await leave(http, model, drawn.uniform(0.0, LONGEST_STAY_S if number % 2 else 0.05)))
+            if progress is not None:
+                progress(number + 1, trials)
+    return left
+
+
+async def leave(http: aiohttp.ClientSession, model: str, stay_s: float) -> Left:
+    """One client that stays for a while after the engine has taken its request, and is then gone without a word."""
+    asking = asyncio.create_task(http.post("/v1/chat/completions", json=body(model, "Tell me a long story.")))
+    await until(http, BESIDE + 1)
+    began, read = time.perf_counter(), b""
+    try:
+        async with asyncio.timeout(stay_s):
+            response = await asking
+            while True:
+                read += await response.content.readany()
+    except TimeoutError:
+        pass
+    if asking.done() and not asking.cancelled():
+        asking.result().close()
+    else:
+        asking.cancel()
+    gone = time.perf_counter()
+    freed_s = await until(http, BESIDE)
+    return Left(gone - began, b'"content"' in read, freed_s)
+
+
+async def until(http: aiohttp.ClientSession, unfinished: int) -> float:
+    """Seconds until the engine holds exactly so many requests; `GIVEN_UP_S` when it never does."""
+    began = time.perf_counter()
+    while (waited_s := time.perf_counter() - began) < GIVEN_UP_S:
+        async with http.get("/v1/chat/load") as response:
+            response.raise_for_status()
+            if (await response.json())["unfinished"] == unfinished:
+                return time.perf_counter() - began
+    return waited_s
+
+
+@asynccontextmanager
+async def beside(http: aiohttp.ClientSession, model: str) -> AsyncGenerator[None, None]:
+    """Streams that go on, begun again when one ends."""
+
+    async def stream(number: int) -> None:
+        while True:
+            async with http.post("/v1/chat/completions", json=body(model, f"Count, from {number}.")) as response:
+                response.raise_for_status()
+                async for _ in response.content.iter_any():
+                    pass
+
+    streams = [asyncio.create_task(stream(number)) for number in range(BESIDE)]
+    try:
+        yield
+    finally:
+        for each in streams:
+            each.cancel()
+        await asyncio.gather(*streams, return_exceptions=True)
+
+
+def body(model: str, text: str) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": LONG, "stream": True}
+
+
+def result(left: list[Left]) -> BenchResult:
+    freed_ms = [one.freed_s * 1000 for one in left]
+    bars = {
+        "freed_p99_ms": bar(quantile(freed_ms, 0.99), LIMIT_MS),
+        "never_freed": bar(sum(one.freed_s >= GIVEN_UP_S for one in left), 0),
+    }
+    detail = {
+        "clients": len(left),
+        "before_their_first_token": sum(not one.had_token for one in left),
+        "streams_beside": BESIDE,
+        "freed_ms": {name: round(quantile(freed_ms, q), 1) for name, q in (("p50", 0.5), ("p90", 0.9), ("max", 1.0))},
+        "raw_ms": [round(each, 1) for each in freed_ms],
+    }
+    return BenchResult("bench cancel", bars, detail)

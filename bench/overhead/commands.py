@@ -1,0 +1,26 @@
+"""`keepword bench overhead`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.commands import Json, ModelName, Quick, Seed, in_thread
+
+
+def register(app: typer.Typer) -> None:
+    @app.command("overhead")
+    def bench_overhead(
+        json: Json = False,
+        quick: Quick = False,
+        seed: Seed = 0,
+        model: ModelName = None,
+        rounds: Annotated[int, typer.Option(min=1, help="Each measures every load on both servers.")] = 5,
+        raw: Annotated[Path | None, typer.Option(help="Write every request's times to this file.")] = None,
+    ) -> None:
+        """Our OpenAI endpoint against bare `vllm serve`: throughput, time to the first token, time between tokens."""
+        from bench.overhead.run import run
+        from serving.settings import Settings
+
+        name = model or Settings.load().model
+        in_thread("rounds", run, as_json=json, seed=seed, quick=quick, model=name, rounds=rounds, raw=raw)

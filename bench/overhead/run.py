@@ -1,0 +1,193 @@
+"""What our OpenAI endpoint costs against bare `vllm serve`: same engine, arguments, machine, prompts and client, in turns.
+
+Both servers stay loaded; the one that is not measured is stopped (SIGSTOP), so neither takes anything from the other, and
+all of Ray's own processes count as ours. A round measures each load on one and then on the other; ratios are taken within a
+round, and the bars are their medians.
+"""
+
+import json
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import httpx
+
+from bench.overhead import sides
+from bench.overhead.client import Burst, Order
+from bench.overhead.processes import spent
+from bench.overhead.sides import Client, Side
+from bench.result import Bar, BenchResult, bar, quantile
+
+ROUNDS: Final = 5
+LOADS: Final = ((1, 2), (16, 16), (64, 64))  # (at once, in all)
+QUICK_LOADS: Final = ((1, 2), (4, 8))
+PROMPT_TOKENS, TEMPLATE_TOKENS, OUTPUT_TOKENS = 512, 30, 128
+THROUGHPUT_LEAST, TTFT_MOST_MS, INTER_TOKEN_MOST = 0.97, 10.0, 0.02
+SETTLE_REQUESTS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One side under one load in one round. `cpu_s` by process name."""
+
+    side: str
+    round: int
+    concurrency: int
+    burst: Burst
+    cpu_s: dict[str, float]
+
+    @property
+    def first_token_p50_s(self) -> float:
+        return quantile([request.first_token_s for request in self.burst.requests], 0.5)
+
+    @property
+    def inter_token_p50_s(self) -> float:
+        return quantile([request.inter_token_s for request in self.burst.requests], 0.5)
+
+    def told(self) -> dict[str, Any]:
+        return {
+            "side": self.side,
+            "round": self.round,
+            "concurrency": self.concurrency,
+            "tokens_per_s": round(self.burst.tokens_per_s, 2),
+            "first_token_p50_s": round(self.first_token_p50_s, 4),
+            "inter_token_p50_s": round(self.inter_token_p50_s, 5),
+            "cpu_s": self.cpu_s,
+        }
+
+
+def run(
+    *, seed: int, quick: bool, model: str, rounds: int, raw: Path | None, progress: Callable[[int, int], None] | None = None
+) -> BenchResult:
+    """About twenty minutes on two cores with five rounds. `raw`: a file for every request's times."""
+    loads, opened = (QUICK_LOADS, sides.stand_ins) if quick else (LOADS, sides.both)
+    output = 16 if quick else OUTPUT_TOKENS
+    prompts = Prompts(seed, None if quick else _tokenizer(model))
+    measured: list[Measured] = []
+    with tempfile.TemporaryDirectory(prefix="keepword-overhead-") as folder, Client() as client:
+        servers: AbstractContextManager[tuple[Side, Side]] = opened(Path(folder), model)
+        with servers as pair:
+            idle = {side.name: idle_cpu(side, pair) for side in pair}
+            for number in range(rounds):
+                bursts = {concurrency: prompts.many(count) for concurrency, count in loads}
+                for side in pair:
+                    measured += _round(side, pair, client, number, bursts, output, quick=quick)
+                if progress is not None:
+                    progress(number + 1, rounds)
+    if raw is not None:
+        raw.write_text(json.dumps([asdict(one) for one in measured]), encoding="utf-8")
+    return result(measured, [name for name in idle], idle)
+
+
+def _round(
+    side: Side,
+    pair: Sequence[Side],
+    client: Client,
+    number: int,
+    bursts: dict[int, tuple[str, ...]],
+    output: int,
+    *,
+    quick: bool,
+) -> list[Measured]:
+    """Every load on one side, the other stopped."""
+    other = next(each for each in pair if each is not side)
+    measured = []
+    with other.tree.paused():
+        wait_awake(side)
+        settle = Order(side.url, side.model, tuple(f"Say {word}." for word in "ab"), SETTLE_REQUESTS, 4, ignore_eos=False)
+        client.send(settle)
+        for concurrency, prompts in bursts.items():
+            order = Order(side.url, side.model, prompts, concurrency, output, ignore_eos=not quick)
+            before = side.tree.cpu_s()
+            burst = client.send(order)
+            measured.append(Measured(side.name, number, concurrency, burst, spent(before, side.tree.cpu_s())))
+    return measured
+
+
+def wait_awake(side: Side) -> None:
+    """Until a server that was stopped answers again."""
+    with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=30.0) as http:
+        http.get(f"{side.url}/v1/models").raise_for_status()
+
+
+def idle_cpu(side: Side, pair: Sequence[Side], seconds: float = 5.0) -> float:
+    """CPU seconds a second that a side takes while nobody asks it anything."""
+    import time
+
+    other = next(each for each in pair if each is not side)
+    with other.tree.paused():
+        wait_awake(side)
+        before, began = side.tree.cpu_s(), time.monotonic()
+        time.sleep(seconds)
+        used = sum(spent(before, side.tree.cpu_s()).values())
+    return round(used / (time.monotonic() - began), 4)
+
+
+def result(measured: Sequence[Measured], names: Sequence[str], idle: dict[str, float]) -> BenchResult:
+    """Ratios within each round, medians over rounds. `names`: ours, then the bare one."""
+    ours, bare = names
+    bars: dict[str, Bar] = {}
+    for concurrency in sorted({one.concurrency for one in measured}):
+        of = {(one.side, one.round): one for one in measured if one.concurrency == concurrency}
+        pairs = [(of[ours, number], of[bare, number]) for number in sorted({number for _, number in of})]
+        throughput = median(a.burst.tokens_per_s / b.burst.tokens_per_s for a, b in pairs)
+        first_ms = median((a.first_token_p50_s - b.first_token_p50_s) * 1000 for a, b in pairs)
+        inter = median(a.inter_token_p50_s / b.inter_token_p50_s - 1 for a, b in pairs)
+        bars[f"throughput_ratio_{concurrency}"] = bar(throughput, THROUGHPUT_LEAST, ">=")
+        bars[f"added_first_token_p50_ms_{concurrency}"] = bar(first_ms, TTFT_MOST_MS)
+        bars[f"added_inter_token_{concurrency}"] = bar(inter, INTER_TOKEN_MOST)
+    prompt_tokens = [float(request.prompt_tokens) for one in measured for request in one.burst.requests]
+    detail = {
+        "sides": list(names),
+        "prompt_tokens_p50": quantile(prompt_tokens, 0.5),
+        "idle_cpu_s_per_s": idle,
+        "cpu_ms_per_token": cpu_per_token(measured),
+        "rounds": [one.told() for one in measured],
+    }
+    return BenchResult("bench overhead", bars, detail)
+
+
+def cpu_per_token(measured: Sequence[Measured]) -> dict[str, dict[str, float]]:
+    """Side -> load -> CPU milliseconds of all its processes for an output token, median over rounds. Steadier than times on a
+    machine that does other things too."""
+    told: dict[str, dict[str, float]] = {}
+    for side in sorted({one.side for one in measured}):
+        for concurrency in sorted({one.concurrency for one in measured}):
+            costs = [
+                sum(one.cpu_s.values()) * 1000 / sum(request.completion_tokens for request in one.burst.requests)
+                for one in measured
+                if (one.side, one.concurrency) == (side, concurrency)
+            ]
+            told.setdefault(side, {})[str(concurrency)] = round(median(costs), 3)
+    return told
+
+
+class Prompts:
+    """Prompts nobody has seen: random words of the model's vocabulary, so that no prefix cache helps either side."""
+
+    def __init__(self, seed: int, tokenizer: Any) -> None:
+        self._drawn, self._tokenizer = random.Random(seed), tokenizer
+
+    def many(self, count: int) -> tuple[str, ...]:
+        return tuple(self._one() for _ in range(count))
+
+    def _one(self) -> str:
+        wanted = PROMPT_TOKENS - TEMPLATE_TOKENS
+        if self._tokenizer is None:
+            return " ".join(str(self._drawn.randrange(10**6)) for _ in range(wanted // 8))
+        ids = [self._drawn.randrange(1000, 50_000) for _ in range(wanted * 2)]
+        text = self._tokenizer.decode(ids)
+        return str(self._tokenizer.decode(self._tokenizer.encode(text)[:wanted]))
+
+
+def _tokenizer(model: str) -> Any:
+    from transformers import AutoTokenizer
+
+    from serving.models import ensure
+
+    return AutoTokenizer.from_pretrained(str(ensure(model, "cpu", quiet=True)))

@@ -1,0 +1,124 @@
+"""The two servers that are compared, each with its processes and a client process of its own kind: one measures both."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from bench.overhead.client import Burst, Order, read
+from bench.overhead.processes import Tree
+from bench.stack import StackFailed, free_port, running_stack
+
+READY_TIMEOUT_S: Final = 400.0
+STOP_TIMEOUT_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A running server. `model` is the name it answers to."""
+
+    name: str
+    url: str
+    model: str
+    tree: Tree
+
+
+class Client:
+    """The load generator in a process of its own. Use as a context manager."""
+
+    def __enter__(self) -> "Client":
+        command = [sys.executable, "-m", "bench.overhead.client"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def send(self, order: Order) -> Burst:
+        """Raises RuntimeError when the client ended, having said why on stderr."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(asdict(order)) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the load generator ended before it answered")
+        return read(json.loads(line))
+
+
+@contextmanager
+def both(folder: Path, model: str) -> Iterator[tuple[Side, Side]]:
+    """(ours, bare), both with the real engine loaded. They start one after the other: loading takes more than serving."""
+    with ExitStack() as running:
+        stack = running.enter_context(running_stack(folder / "ours", settings={"KEEPWORD_MODEL": model}))
+        ours = Side("keepword serve", stack.url, model, Tree(stack.pid))
+        with ours.tree.paused():
+            bare = running.enter_context(server("vllm serve", "bench.overhead.bare", model, folder / "bare.log"))
+        yield ours, bare
+
+
+@contextmanager
+def stand_ins(folder: Path, model: str) -> Iterator[tuple[Side, Side]]:
+    """The same small server twice: for trying out the harness, without an engine."""
+    with ExitStack() as running:
+        names = ("stand-in a", "stand-in b")
+        sides = [
+            running.enter_context(server(name, "bench.overhead.stand_in", model, folder / f"{number}.log"))
+            for number, name in enumerate(names)
+        ]
+        yield sides[0], sides[1]
+
+
+@contextmanager
+def server(name: str, module: str, model: str, log: Path) -> Iterator[Side]:
+    """A server that `python -m module MODEL PORT` starts, ready, and ended by pid at the end."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, model, str(port)], stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    tree = Tree(process.pid)
+    try:
+        _wait_ready(f"{url}/v1/models", process, log)
+        yield Side(name, url, model, tree)
+    finally:
+        members = tree.members()
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for left in members:
+            if left.is_running():
+                left.kill()
+
+
+def _wait_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            if httpx.get(url, timeout=2.0).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.25)
+    raise StackFailed(f"{url} is not ready:\n{log.read_text(encoding='utf-8', errors='replace')[-2000:]}")

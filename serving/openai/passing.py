@@ -1,0 +1,53 @@
+"""Sends an answer's parts as they come, unchanged, and closes it the moment the client leaves."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from serving.openai.contract import SSE, Head, Part
+
+STREAM_HEADERS: Mapping[bytes, bytes] = {b"cache-control": b"no-store", b"x-accel-buffering": b"no"}
+
+
+class Passed(Response):
+    """An ASGI response over `parts`. An error before the head is raised to the app's handlers: nothing was sent by then.
+    Plain ASGI, one task for sending and one that waits for the client to leave: nothing is done per part but to send it."""
+
+    def __init__(self, parts: AsyncGenerator[Part, None]) -> None:
+        self._parts = parts
+        self.status_code = 200
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.ensure_future(self._send(send))
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        finally:
+            for task in (sending, leaving):
+                task.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+
+    async def _send(self, send: Send) -> None:
+        async with aclosing(self._parts) as parts:
+            async for part in parts:
+                if isinstance(part, Head):
+                    await send({"type": "http.response.start", "status": 200, "headers": _headers(part)})
+                else:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _headers(head: Head) -> list[tuple[bytes, bytes]]:
+    kind = b"text/event-stream; charset=utf-8" if head.media_type == SSE else head.media_type.encode()
+    return [(b"content-type", kind), *(STREAM_HEADERS.items() if head.media_type == SSE else ())]
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue

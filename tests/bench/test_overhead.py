@@ -1,0 +1,59 @@
+"""The harness of `bench overhead`, in small: two servers that are alike are told to be alike in everything but noise."""
+
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from bench.overhead.client import Burst, Request
+from bench.overhead.processes import Tree, spent
+from bench.overhead.run import Measured, result, run
+
+
+def measured(side: str, number: int, first_s: float, step_s: float) -> Measured:
+    request = Request(first_s, first_s + step_s * 127, 512, 128, 128)
+    return Measured(side, number, 1, Burst((request,), request.total_s), {"engine": 1.0})
+
+
+def test_a_quick_run_measures_both_sides_under_every_load() -> None:
+    told = run(seed=1, quick=True, model="qwen2.5-coder-0.5b", rounds=1, raw=None)
+    rounds = told.detail["rounds"]
+    assert {(one["side"], one["concurrency"]) for one in rounds} == {
+        (side, concurrency) for side in ("stand-in a", "stand-in b") for concurrency in (1, 4)
+    }
+    assert all(one["tokens_per_s"] > 0 and 0 < one["first_token_p50_s"] < 5 for one in rounds)
+    assert told.bars["throughput_ratio_4"].limit == 0.97
+
+
+def test_ratios_are_taken_within_a_round_so_a_slow_round_moves_none() -> None:
+    rounds = [(0, 1.0, 0.05), (1, 10.0, 0.5), (2, 1.0, 0.05)]
+    ours = [measured("ours", number, first_s * 1.002, step_s * 1.01) for number, first_s, step_s in rounds]
+    bare = [measured("bare", number, first_s, step_s) for number, first_s, step_s in rounds]
+    bars = result([*ours, *bare], ["ours", "bare"], {}).bars
+    assert bars["added_inter_token_1"].value == pytest.approx(0.01, abs=1e-4)
+    assert bars["added_first_token_p50_ms_1"].value == pytest.approx(2.0, abs=1e-3)
+    assert bars["throughput_ratio_1"].ok
+
+
+def test_a_slower_endpoint_falls_short() -> None:
+    pairs = [measured("ours", 0, 1.02, 0.055), measured("bare", 0, 1.0, 0.05)]
+    bars = result(pairs, ["ours", "bare"], {}).bars
+    assert not any(bar.ok for bar in bars.values())
+
+
+def test_a_paused_tree_stands_still_and_goes_on() -> None:
+    inner = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    with subprocess.Popen([sys.executable, "-c", f"print('up', flush=True); {inner}"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        tree = Tree(process.pid)
+        with tree.paused():
+            assert {member.status() for member in tree.members()} == {psutil.STATUS_STOPPED}
+        assert psutil.STATUS_STOPPED not in {member.status() for member in tree.members()}
+        tree.signal(signal.SIGKILL)
+
+
+def test_cpu_time_is_told_by_process_without_what_used_none() -> None:
+    assert spent({"a": 1.0}, {"a": 3.5, "b": 0.2, "c": 0.001}) == {"a": 2.5, "b": 0.2}
