@@ -26,12 +26,13 @@ from agents.domain.session import SessionState, apply, fold
 from agents.domain.words import Act, Locale
 from agents.ledger.ledger import LOOK_BACK
 from agents.planning.planner import Planner
-from agents.ports import BackOffice, Clock, ModelResult, Store, ToolCall
+from agents.ports import NO_TRACER, BackOffice, Clock, ModelResult, Store, ToolCall, Tracer
 from agents.privacy import masked_log
 from agents.recovery import ending
 from agents.reply.drafter import DraftReport, ReplyAgent
 from agents.reply.points import Points
 from agents.reply.verifier import Evidence
+from agents.stages import Stages, stage, staging
 from agents.tape import Tape, taping
 from agents.tools.gather import gather
 
@@ -64,16 +65,16 @@ class TurnLimits:
 
 
 class Recorder:
-    """Appends a turn's events and keeps the state folded; marks when each stage ended, in seconds since the turn began."""
+    """Appends a turn's events and keeps the state folded, and knows what the turn spent."""
 
-    def __init__(self, store: Store, clock: Clock, accepted: AcceptedTurn, tape: Tape) -> None:
-        self._store, self._clock, self._tape = store, clock, tape
+    def __init__(self, store: Store, clock: Clock, accepted: AcceptedTurn, tape: Tape, stages: Stages) -> None:
+        self._store, self._clock, self._tape, self._stages = store, clock, tape, stages
         self._session_id = accepted.session_id
-        self._started = self._lap = clock.monotonic()
+        self._started = clock.monotonic()
         self._seq = accepted.after_seq + 1
         self.turn_id = accepted.turn_id
         self.state = accepted.state
-        self.timings: dict[str, float] = {}
+        self.first_sentence_s: float | None = None
         self.results: list[ModelResult] = []
         self.calls = 0
         self.objections = 0
@@ -89,15 +90,16 @@ class Recorder:
             await self.record(Taped(self.turn_id, self._tape.heard))
         await self.record(event)
 
-    def lap(self, stage: str) -> float:
-        """Seconds since the last lap, written down under `stage`."""
-        now = self._clock.monotonic()
-        spent, self._lap = now - self._lap, now
-        self.timings[stage] = round(self.timings.get(stage, 0.0) + spent, 4)
-        return round(spent, 4)
+    def spent_s(self, *stages: str) -> float:
+        return round(sum(self._stages.seconds.get(stage, 0.0) for stage in stages), 4)
 
     def elapsed_s(self) -> float:
         return self._clock.monotonic() - self._started
+
+    def timings(self) -> dict[str, float]:
+        """Seconds by stage, until the first sentence, and of the whole turn until now."""
+        first = {} if self.first_sentence_s is None else {"first_sentence": self.first_sentence_s}
+        return {**self._stages.seconds, **first, "turn": round(self.elapsed_s(), 4)}
 
     def usage(self) -> dict[str, int]:
         return {
@@ -123,10 +125,11 @@ class TurnLoop:
         decider: Decider,
         reply: ReplyAgent,
         limits: TurnLimits | None = None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._pack, self._store, self._back_office, self._clock = pack, store, back_office, clock
         self._planner, self._decider, self._reply = planner, decider, reply
-        self._limits = limits or TurnLimits()
+        self._limits, self._tracer = limits or TurnLimits(), tracer
 
     async def accept(
         self, session_id: str, text: str, *, locale: Locale | None = None, idempotency_key: str | None = None
@@ -156,11 +159,14 @@ class TurnLoop:
 
     async def run(self, accepted: AcceptedTurn) -> None:
         """Answer an accepted turn. Never raises; ends with TurnDone, or with TurnFailed and a handoff."""
-        with taping() as tape:
-            await self._run(accepted, tape)
+        with (
+            taping() as tape,
+            self._tracer.span("turn", session_id=accepted.session_id, turn_id=accepted.turn_id),
+            staging(self._clock, self._tracer) as stages,
+        ):
+            await self._run(accepted, Recorder(self._store, self._clock, accepted, tape, stages))
 
-    async def _run(self, accepted: AcceptedTurn, tape: Tape) -> None:
-        recorder = Recorder(self._store, self._clock, accepted, tape)
+    async def _run(self, accepted: AcceptedTurn, recorder: Recorder) -> None:
         stored = await self._store.events(accepted.session_id, after_seq=accepted.after_seq)
         started = next(s.event for s in stored if isinstance(s.event, TurnStarted))
         before, recorder.state = accepted.state, apply(accepted.state, started)
@@ -174,7 +180,8 @@ class TurnLoop:
             await self._store.release_lease(accepted.session_id, accepted.turn_id)
 
     async def _answer(self, recorder: Recorder, before: SessionState, started: TurnStarted) -> None:
-        planned = await self._planner.plan(before, started.text, locale=started.locale, deadline_s=self._limits.plan_s)
+        with stage("plan"):
+            planned = await self._planner.plan(before, started.text, locale=started.locale, deadline_s=self._limits.plan_s)
         plan = planned.plan
         recorder.calls += plan.source != "words"
         if planned.result is not None:
@@ -182,21 +189,22 @@ class TurnLoop:
         exemplars = tuple(scored.exemplar.text for scored in planned.retrieved.exemplars)
         found = (self._pack.clause(scored.clause_id) for scored in planned.retrieved.clauses)
         clauses = tuple(clause.id for clause in found if {plan.scenario, "*"} & set(clause.scenarios))
-        await recorder.record(Planned(recorder.turn_id, plan, exemplars, clauses, recorder.lap("plan")))
+        await recorder.record(Planned(recorder.turn_id, plan, exemplars, clauses, recorder.spent_s("retrieve", "plan")))
 
         call = ToolCall(recorder.state.customer_id, self._clock.now())
         reads = self._pack.scenarios[plan.scenario].reads if plan.act is not Act.GREETS or before.open_offer else ()
         spent = await self._store.actions(recorder.state.customer_id, since=self._clock.now() - LOOK_BACK)
-        gathered = await gather(self._back_office, reads, plan.slots, call)
+        with stage("tools"):
+            gathered = await gather(self._back_office, reads, plan.slots, call)
         if reads:
-            await recorder.record(FactsGathered(recorder.turn_id, gathered.facts, gathered.failed, recorder.lap("tools")))
+            await recorder.record(FactsGathered(recorder.turn_id, gathered.facts, gathered.failed, recorder.spent_s("tools")))
 
         points = Points(self._pack, started.locale)
-        said = await self._decider.decide(recorder.turn_id, recorder.state, planned, gathered, spent, points)
+        with stage("policy"):
+            said = await self._decider.decide(recorder.turn_id, recorder.state, planned, gathered, spent, points)
         for event in said.events:
             await recorder.record(event)
         recorder.calls += said.calls
-        recorder.lap("policy")
         await self._say(recorder, started, tuple(said.points), said.clause_ids)
 
     async def _say(
@@ -208,18 +216,16 @@ class TurnLoop:
         sentences: list[str] = []
         async for said in self._reply.reply(evidence, report, session_id=recorder.state.session_id, deadline_s=left):
             if not sentences:
-                recorder.timings["first_sentence"] = round(recorder.elapsed_s(), 4)
+                recorder.first_sentence_s = round(recorder.elapsed_s(), 4)
             await recorder.record(ReplySentence(recorder.turn_id, len(sentences), said.text, said.source))
             sentences.append(said.text)
-        recorder.lap("reply")
         for reason in report.objections:
             log.info("not said: %s", reason, extra={"turn_id": recorder.turn_id})
         recorder.calls += report.calls
         recorder.objections += len(report.objections)
         recorder.results += report.results
-        recorder.timings["turn"] = round(recorder.elapsed_s(), 4)
         text = joined(sentences, started.locale)
-        await recorder.end(TurnDone(recorder.turn_id, text, recorder.usage(), recorder.timings, clause_ids))
+        await recorder.end(TurnDone(recorder.turn_id, text, recorder.usage(), recorder.timings(), clause_ids))
 
     async def _fail(self, recorder: Recorder, error: Exception) -> None:
         """The last resort: a person takes over, and the customer is told so. If even that cannot be stored, the log has it."""

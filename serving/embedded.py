@@ -24,7 +24,7 @@ from agents.ledger.ledger import Ledger
 from agents.packs.loader import load_pack, tools_module
 from agents.planning.planner import Planner
 from agents.policy.engine import PolicyEngine
-from agents.ports import BackOffice, Clock, Model, Retriever, Store
+from agents.ports import NO_TRACER, BackOffice, Clock, Model, Retriever, Store, Tracer
 from agents.privacy import MaskedModel
 from agents.recovery import Recovery
 from agents.reply.drafter import ReplyAgent, ReplyStyle
@@ -60,6 +60,7 @@ def put_together(
     style: ReplyStyle | None = None,
     limits: TurnLimits | None = None,
     taped: bool = True,
+    tracer: Tracer = NO_TRACER,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Rooms:
     """The rooms of a desk over what it stands on. The only place that knows which needs which. `taped`: turns keep what they
@@ -78,6 +79,7 @@ def put_together(
         decider=Decider(pack, policy, ledger, clock, model),
         reply=ReplyAgent(pack, model, style),
         limits=limits,
+        tracer=tracer,
     )
     return Rooms(turns, ledger, policy, Recovery(pack, ledger, store, clock, pause=pause))
 

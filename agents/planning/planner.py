@@ -19,6 +19,7 @@ from agents.planning.consent import plain_yes
 from agents.planning.grounding import extract
 from agents.planning.prompt import plan_request
 from agents.ports import Model, ModelResult, Retrieved, Retriever
+from agents.stages import stage
 
 ANSWERS = frozenset({Act.ACCEPTS, Act.REJECTS, Act.COUNTERS, Act.SUPPLIES})
 _SEGMENT = re.compile(r"[^.!?;。！？；\n]+")
@@ -56,7 +57,8 @@ class Planner:
 
     async def plan(self, state: SessionState, text: str, *, locale: str, deadline_s: float = 10.0) -> Planned:
         """Plan for `text`, the message after `state`. Never raises ModelFailure: retrieval then decides alone."""
-        retrieved, further = await asyncio.to_thread(self._recall, text, locale)
+        with stage("retrieve"):
+            retrieved, further = await asyncio.to_thread(self._recall, text, locale)
         if state.open_offer is not None and plain_yes(text):
             return self._agreed(state, text, retrieved, state.open_offer.scenario)
         request = plan_request(self._pack, state, text, retrieved.exemplars, deadline_s=deadline_s)

@@ -12,6 +12,7 @@ from agents.ports import Message, Model, ModelRequest, ModelResult
 from agents.prefix import system_message
 from agents.reply.sentences import SentenceSplitter
 from agents.reply.verifier import Evidence, covers, objection
+from agents.stages import stage, staged
 
 LANGUAGES = {"en": "English", "zh": "Simplified Chinese (简体中文)"}
 UNDERSTANDING = {
@@ -79,8 +80,10 @@ class ReplyAgent:
         spoken: list[str] = []
         try:
             async with asyncio.timeout(deadline_s):
-                async for sentence in self._draft(evidence, report, session_id, deadline_s):
-                    if (reason := objection(sentence, evidence)) is None:
+                async for sentence in staged("draft", self._draft(evidence, report, session_id, deadline_s)):
+                    with stage("verify"):
+                        reason = objection(sentence, evidence)
+                    if reason is None:
                         spoken.append(sentence)
                         yield Said(sentence, "model")
                     else:
