@@ -186,11 +186,11 @@ class Clock(Protocol):
 class Tracer(Protocol):
     """Is told what is done, and when it begins and ends. `facts` are ids and counts, never what somebody said."""
 
-    def span(self, name: str, **facts: str | int | float) -> AbstractContextManager[object]: ...
+    def span(self, name: str, /, **facts: str | int | float) -> AbstractContextManager[object]: ...
 
 
 class _NoTracer:
-    def span(self, name: str, **facts: str | int | float) -> AbstractContextManager[object]:
+    def span(self, name: str, /, **facts: str | int | float) -> AbstractContextManager[object]:
         return nullcontext()
 
 

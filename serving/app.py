@@ -1,9 +1,8 @@
 """The FastAPI app: routes, problems, the body guard, health, metrics and the console page, over a Desk."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -11,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from serving.http import problems
 from serving.http.body import BodyGuard
 from serving.http.desk import Desk
+from serving.http.observed import HttpObserver
 from serving.http.routes import router
 from serving.http.schemas import Health
 
@@ -30,13 +30,7 @@ def create_app(desk: Desk) -> FastAPI:
     problems.install(app)
     app.include_router(router)
     app.add_middleware(BodyGuard, max_bytes=desk.settings.max_body_bytes)
-
-    @app.middleware("http")
-    async def counted(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        route = getattr(request.scope.get("route"), "path", "unmatched")
-        desk.metrics.request(request.method, route, response.status_code)
-        return response
+    app.add_middleware(HttpObserver, metrics=desk.metrics.http, traces=desk.traces)  # the last one added is the outermost
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> Health:
@@ -52,8 +46,8 @@ def create_app(desk: Desk) -> FastAPI:
 
     @app.get("/metrics", tags=["health"])
     async def metrics() -> Response:
-        """Prometheus text format."""
-        return Response(desk.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        """Prometheus text format: every replica's metrics, whichever replica answers."""
+        return Response(await desk.scrape.text(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:

@@ -12,6 +12,9 @@ from agents.ports import Message, ModelRequest
 from serving.app import create_app
 from serving.clock import SystemClock
 from serving.engine.handle import EngineHandle
+from serving.observe.observing import Observing
+from serving.observe.ray_replicas import asking, my_deployment, replica_id
+from serving.observe.replicas import Scrape, Snapshot
 from serving.settings import Settings
 from serving.wiring import OpenDesk, open_desk
 
@@ -27,10 +30,20 @@ class DeskDeployment:
     ) -> None:
         self._settings, self._engine = settings, EngineHandle(engine)
         self._engine_answered = False
-        self._open: OpenDesk = await open_desk(settings, self._engine, SystemClock(), engine_ready=self._engine_ready)
+        me = replica_id()
+        traces = Observing.of(settings).begin("desk", me)
+        self._open: OpenDesk = await open_desk(
+            settings, self._engine, SystemClock(), engine_ready=self._engine_ready, traces=traces
+        )
+        desk, others = self._open.desk, {"desk": asking(my_deployment()), "engine": asking(engine)}
+        desk.scrape = Scrape("desk", me, desk.metrics.book.exposition, desk.metrics.replicas, others)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._open.desk)
+
+    async def snapshot(self) -> Snapshot:
+        """This replica's metrics, for whichever replica is asked for /metrics."""
+        return self._open.desk.scrape.mine()
 
     async def _engine_ready(self) -> None:
         """Raises until the engine has answered once; after that Serve's health checks watch it."""
@@ -41,11 +54,12 @@ class DeskDeployment:
             self._engine_answered = True
 
 
-def desk_app(settings: Settings, engine: serve.Application) -> serve.Application:
+def desk_app(settings: Settings, engine: serve.Application, *, replicas: int = 1) -> serve.Application:
     """The whole application: this desk over that engine."""
     deployment: Any = serve.deployment(
         serve.ingress()(DeskDeployment),
         name="desk",
+        num_replicas=replicas,
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         ray_actor_options={"num_cpus": 0.5},
         graceful_shutdown_timeout_s=20,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from agents.domain.errors import KeepwordError
 from agents.domain.pack import Pack
@@ -19,8 +20,12 @@ from serving.engine.config import EngineConfig
 from serving.http.desk import Desk
 from serving.http.follow import NotifyingStore
 from serving.http.tokens import Tokens, kept_secret
-from serving.metrics import Metrics
 from serving.models import ensure, entry
+from serving.observe.metrics import Metrics
+from serving.observe.ports import ObservedModel, ObservedOffice, ObservedStore
+from serving.observe.replicas import Scrape
+from serving.observe.traces import NO_TRACES, Traces
+from serving.observe.turns import TokenPrices
 from serving.retriever import PackRetriever
 from serving.settings import Settings
 from serving.stores.signing import Signer
@@ -61,29 +66,43 @@ def engine_config(settings: Settings, pack: Pack, *, further: tuple[Structure, .
     )
 
 
-async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_ready: Callable[[], Awaitable[None]]) -> OpenDesk:
+def open_metrics(settings: Settings) -> Metrics:
+    prices = TokenPrices(settings.prompt_price_per_mtok, settings.cached_price_per_mtok, settings.completion_price_per_mtok)
+    return Metrics(prices, {"model": settings.model, "pack": settings.pack, "version": version("keepword")})
+
+
+async def open_desk(
+    settings: Settings,
+    model: Model,
+    clock: Clock,
+    *,
+    engine_ready: Callable[[], Awaitable[None]],
+    traces: Traces = NO_TRACES,
+) -> OpenDesk:
     """Open store, back office and index, settle what a crash left, and put the agents together. `engine_ready` raises a
     KeepwordError while the engine cannot serve."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     pack = load_pack(settings.pack, overrides=settings.overrides)
     secret = settings.secret or kept_secret(settings.data_dir / "secret")
     sql = await SqlStore.open(settings.store_url, clock, Signer(secret))
-    store = NotifyingStore(sql)
+    metrics = open_metrics(settings)
+    store = NotifyingStore(ObservedStore(sql, metrics, traces))
     module = tools_module(pack.path)
     back_office = PackBackOffice(module, await module.open_back_office(settings.data_dir / f"pack-{pack.name}"))
     rooms = put_together(
         pack,
         store=store,
-        back_office=back_office,
+        back_office=ObservedOffice(back_office, metrics, traces),
         clock=clock,
-        model=model,
+        model=ObservedModel(model, metrics, traces),
         retriever=open_retriever(settings, pack),
         style=ReplyStyle(settings.reply_sentences, settings.reply_tokens),
         limits=TurnLimits(turn_s=settings.turn_deadline_s),
         taped=settings.tape,
+        tracer=traces,
     )
     await rooms.ledger.recover()
-    watching = asyncio.create_task(rooms.recovery.watch())
+    watching = [asyncio.create_task(each) for each in (rooms.recovery.watch(), metrics.loop_lag.watch())]
 
     async def not_ready() -> dict[str, str]:
         missing = {}
@@ -101,17 +120,21 @@ async def open_desk(settings: Settings, model: Model, clock: Clock, *, engine_re
         handoffs=sql,
         tokens=Tokens(secret, clock),
         settings=settings,
-        metrics=Metrics(),
+        metrics=metrics,
+        scrape=Scrape("desk", "alone", metrics.book.exposition, metrics.replicas, {}),
         clock=clock,
         not_ready=not_ready,
         dev_customers=tuple(getattr(module, "DEV_CUSTOMERS", ())),
+        traces=traces,
     )
 
     async def close() -> None:
         await desk.drain()
-        watching.cancel()
-        await asyncio.wait([watching])
+        for task in watching:
+            task.cancel()
+        await asyncio.wait(watching)
         await back_office.close()
         await sql.close()
+        await asyncio.to_thread(traces.close)  # it may wait for the collector
 
     return OpenDesk(desk, close)

@@ -3,6 +3,7 @@
 `handle.py` is the other end. Nothing here imports vLLM: only the replica does, when it starts.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -16,6 +17,11 @@ from agents.domain.errors import EngineUnavailable, KeepwordError
 from agents.ports import Message, Model, ModelRequest, Structure
 from serving.engine.config import EngineConfig
 from serving.engine.wire import Answer, Piece, to_wire
+from serving.observe.engine import EngineMetrics, ServedModel
+from serving.observe.observing import Observing
+from serving.observe.ray_replicas import replica_id
+from serving.observe.replicas import Snapshot
+from serving.observe.traces import NO_TRACES
 
 NAME: Final = "engine"
 AFFINITY_ROUTER: Final[Any] = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
@@ -23,10 +29,15 @@ WARM_UP_DEADLINE_S: Final = 120.0
 
 
 class EngineDeployment:
-    """One replica. `open_model` builds the model it hosts, once, in the replica's own process."""
+    """One replica. `open_model` builds the model it hosts, once, in the replica's own process. `observing` None: this process
+    keeps its logs as they are and makes no spans."""
 
-    def __init__(self, open_model: Callable[[], Model]) -> None:
-        self._model = open_model()
+    def __init__(self, open_model: Callable[[], Model], observing: Observing | None = None) -> None:
+        self._replica = replica_id()
+        traces = NO_TRACES if observing is None else observing.begin(NAME, self._replica)
+        self._metrics = EngineMetrics()
+        self._hosted = open_model()
+        self._model = ServedModel(self._hosted, self._metrics, traces)
         self._warm = False
 
     async def generate(self, request: ModelRequest) -> Answer:
@@ -47,11 +58,16 @@ class EngineDeployment:
     async def check_health(self) -> None:
         """Ray Serve's hook, also called before the replica counts as ready: that first time the model is warmed up."""
         if not self._warm:
-            await warm_up(self._model)
+            await warm_up(self._hosted)
             self._warm = True
-        check = getattr(self._model, "check_health", None)
+            self._lag = asyncio.create_task(self._metrics.loop_lag.watch())
+        check = getattr(self._hosted, "check_health", None)
         if check is not None:
             await check()
+
+    async def snapshot(self) -> Snapshot:
+        """This replica's metrics."""
+        return Snapshot(NAME, self._replica, self._metrics.book.exposition())
 
 
 async def warm_up(model: Model) -> None:
@@ -73,7 +89,14 @@ async def warm_up(model: Model) -> None:
             continue  # it ran; what it said does not matter
 
 
-def engine_app(config: EngineConfig, *, replicas: int = 1, num_cpus: float = 1.0, num_gpus: float = 0.0) -> serve.Application:
+def engine_app(
+    config: EngineConfig,
+    *,
+    replicas: int = 1,
+    num_cpus: float = 1.0,
+    num_gpus: float = 0.0,
+    observing: Observing | None = None,
+) -> serve.Application:
     """vLLM under Ray Serve. The replica's environment carries the preloads and thread binding, which its children inherit.
     vLLM queues by itself, so a replica takes twice what it decodes at once; admission is the gateway's."""
     options: dict[str, Any] = {
@@ -81,13 +104,21 @@ def engine_app(config: EngineConfig, *, replicas: int = 1, num_cpus: float = 1.0
         "num_gpus": num_gpus,
         "runtime_env": {"env_vars": config.environment(os.environ)},
     }
-    application: serve.Application = _deployment(replicas, config.max_num_seqs * 2, options).bind(partial(open_vllm, config))
+    deployment = _deployment(replicas, config.max_num_seqs * 2, options)
+    application: serve.Application = deployment.bind(partial(open_vllm, config), observing)
     return application
 
 
-def model_app(open_model: Callable[[], Model], *, max_ongoing_requests: int = 64) -> serve.Application:
+def model_app(
+    open_model: Callable[[], Model],
+    *,
+    max_ongoing_requests: int = 64,
+    replicas: int = 1,
+    observing: Observing | None = None,
+) -> serve.Application:
     """Any other model (a scripted one) behind the same handle."""
-    application: serve.Application = _deployment(1, max_ongoing_requests, {"num_cpus": 0}).bind(open_model)
+    deployment = _deployment(replicas, max_ongoing_requests, {"num_cpus": 0})
+    application: serve.Application = deployment.bind(open_model, observing)
     return application
 
 

@@ -2,20 +2,22 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import uuid4
 
 from agents.domain.errors import BadInput, NotAllowed
-from agents.domain.events import ActionTaken, HandoffRaised, SessionStarted, TurnDone, TurnFailed
+from agents.domain.events import SessionStarted
 from agents.domain.pack import Pack
 from agents.domain.words import Handoff, Locale
 from agents.ports import Clock
 from agents.turn import AcceptedTurn
 from serving.http.follow import NotifyingStore
 from serving.http.tokens import Bearer, Tokens
-from serving.metrics import Metrics
+from serving.observe.logs import logged_as
+from serving.observe.metrics import Metrics
+from serving.observe.replicas import Scrape
+from serving.observe.traces import NO_TRACES, Traces
 from serving.settings import Settings
 
 ANONYMOUS = "anonymous"
@@ -44,9 +46,11 @@ class Desk:
     tokens: Tokens
     settings: Settings
     metrics: Metrics
+    scrape: Scrape
     clock: Clock
     not_ready: Callable[[], Awaitable[dict[str, str]]]
     dev_customers: tuple[str, ...] = ()
+    traces: Traces = NO_TRACES
     running: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def open_session(
@@ -93,26 +97,15 @@ class Desk:
         checked = None if locale is None else self.locale(locale)
         accepted = await self.turns.accept(session_id, text, locale=checked, idempotency_key=idempotency_key)
         if not accepted.replayed:
-            # An empty context: in the request's own, Ray Serve ties the engine calls to the request and cancels them with it.
-            task = asyncio.create_task(self._run(accepted), context=Context())
+            # A fresh context: in the request's own, Ray Serve ties the engine calls to the request and cancels them with it.
+            task = asyncio.create_task(self._run(accepted), context=self.traces.fresh_context())
             self.running.add(task)
             task.add_done_callback(self.running.discard)
         return accepted
 
     async def _run(self, accepted: AcceptedTurn) -> None:
-        await self.turns.run(accepted)
-        for stored in await self.store.events(accepted.session_id, after_seq=accepted.after_seq):
-            match stored.event:
-                case TurnDone(usage=usage, timings=timings):
-                    self.metrics.turn_done(usage, timings)
-                case TurnFailed():
-                    self.metrics.turn_failed()
-                case ActionTaken(record=record):
-                    self.metrics.action(record.proposal.action, record.status.value)
-                case HandoffRaised():
-                    self.metrics.handoff()
-                case _:
-                    pass
+        with logged_as(session_id=accepted.session_id, turn_id=accepted.turn_id):
+            await self.turns.run(accepted)
 
     async def drain(self) -> None:
         """Wait for the turns under way."""

@@ -17,7 +17,7 @@ class Written:
         self._open: list[str] = []
 
     @contextmanager
-    def span(self, name: str, **facts: str | int | float) -> Iterator[None]:
+    def span(self, name: str, /, **facts: str | int | float) -> Iterator[None]:
         self._open.append(name)
         self.paths.append("/".join(self._open))
         try:
