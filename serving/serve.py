@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from agents.domain.pack import Pack
 from agents.packs.loader import load_pack
 from serving.deployment import desk_app
 from serving.engine.deployment import engine_app, model_app
+from serving.observe.logs import set_up
+from serving.observe.observing import Observing
+from serving.observe.ray_logs import show_ours
 from serving.scripted import ScriptedModel
 from serving.settings import Settings, check_port
 from serving.wiring import SCRIPTED, engine_config, open_retriever
@@ -33,7 +37,9 @@ def run_until_stopped(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     check_port(settings.host, settings.port)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    settings = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
+    log_format = settings.log_format or ("text" if sys.stderr.isatty() else "json")
+    settings = settings.model_copy(update={"data_dir": settings.data_dir.resolve(), "log_format": log_format})
+    set_up(log_format, settings.log_level, service="serve")
     pack = load_pack(settings.pack, overrides=settings.overrides)
     _make_index(settings, pack, console)
     try:
@@ -60,16 +66,17 @@ def _interrupt(*_: object) -> None:
 def _start(settings: Settings, pack: Pack) -> None:
     os.environ.update(QUIET)
     if settings.model == SCRIPTED:
-        engine = model_app(partial(ScriptedModel, silent))
+        engine = model_app(partial(ScriptedModel, silent), observing=Observing.of(settings))
     else:
-        engine = engine_app(engine_config(settings, pack))
+        engine = engine_app(engine_config(settings, pack), observing=Observing.of(settings))
     ray.init(
         num_cpus=LOGICAL_CPUS,
         include_dashboard=False,
-        log_to_driver=settings.log_level == "DEBUG",
+        log_to_driver=True,
         logging_level=logging.WARNING,
         configure_logging=False,
     )
+    show_ours(rays_too=settings.log_level == "DEBUG")
     serve.start(http_options={"host": settings.host, "port": settings.port}, logging_config={"log_level": settings.log_level})
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.run(desk_app(settings, engine), name="keepword", route_prefix="/")
