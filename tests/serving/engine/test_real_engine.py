@@ -18,6 +18,7 @@ from bench.decoding import run
 from serving.engine.config import EngineConfig
 from serving.engine.deployment import warm_up
 from serving.models import ensure, entry
+from serving.observe.engine import EngineMetrics
 
 if TYPE_CHECKING:
     from serving.engine.vllm_model import VllmModel
@@ -161,3 +162,28 @@ async def test_prompt_longer_than_the_engine_takes_is_bad_input(engine: "VllmMod
 async def test_mixed_structures_at_once_are_all_complete(engine: "VllmModel") -> None:
     result = await run(engine, seed=7, quick=True)
     assert result.ok, result.detail
+
+
+async def test_the_engine_tells_its_steps_and_an_aborted_request_leaves_no_trace_in_the_gauges(engine: "VllmModel") -> None:
+    metrics = EngineMetrics()
+    engine.report_to(metrics)
+
+    def value(name: str, **labels: str) -> float:
+        return metrics.book.registry.get_sample_value(f"keepword_engine_{name}", labels) or 0.0
+
+    request = asked("Where is my order KW-1009? " * 12, max_tokens=12)
+    results = await asyncio.gather(*(engine.generate(request) for _ in range(4)))
+    decoded = sum(result.completion_tokens for result in results)
+    assert value("tokens_total", phase="decode") == decoded
+    assert value("tokens_total", phase="prefill") + value("prefix_hits_total") == value("prefix_queries_total")
+    assert value("prefix_queries_total") == sum(result.prompt_tokens for result in results)
+    assert value("first_token_seconds_count") == value("queued_seconds_count") == 4
+    assert value("inter_token_seconds_count") == decoded - 4
+    assert sum(value("requests_total", reason=reason) for reason in ("stop", "length")) == 4
+    async with aclosing(engine.stream(asked("Tell me a long story.", max_tokens=200))) as chunks:
+        async for _ in chunks:
+            break
+        assert value("running") == 1
+        assert value("kv_cache_usage_ratio") > 0
+    assert (value("running"), value("kv_cache_usage_ratio")) == (0, 0)
+    assert value("core_process_resident_memory_bytes") > 100e6
