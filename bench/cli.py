@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread
+from bench.observe.commands import register as register_observe
 from bench.result import BenchResult
 
 eval_app = typer.Typer(help="Quality: does it do what it says?", no_args_is_help=True)
@@ -123,3 +124,6 @@ def bench_demo(
     from bench.demo import play
 
     raise typer.Exit(0 if play(keep, model=model) else 1)
+
+
+register_observe(bench_app)
