@@ -22,6 +22,7 @@ from agents.ports import Clock, Model
 from agents.prefix import system_message
 from agents.reflection.check import should_clarify
 from agents.reply.points import Points
+from agents.stages import stage
 from agents.tools.decode import decode_call
 from agents.tools.gather import REFUSED, Gathered
 
@@ -135,7 +136,8 @@ class Decider:
             decision.points += points.denied((verdict,))
             return
         decision.events.append(Judged(turn_id, (verdict,), (offer.id,), 0.0))
-        call, calls = await decode_call(self._model, system_message(self._pack), LEGAL_TASK, (offer.proposal,))
+        with stage("decode"):
+            call, calls = await decode_call(self._model, system_message(self._pack), LEGAL_TASK, (offer.proposal,))
         decision.calls += calls
         await self._execute(decision, turn_id, state, replace(offer, proposal=call), facts, spent, points)
 
@@ -152,7 +154,10 @@ class Decider:
             )
             return verdict.ruling is Ruling.ALLOW
 
-        record = await self._ledger.execute(offer, session_id=state.session_id, customer_id=state.customer_id, permits=permits)
+        with stage("ledger"):
+            record = await self._ledger.execute(
+                offer, session_id=state.session_id, customer_id=state.customer_id, permits=permits
+            )
         decision.events += [
             ActionTaken(turn_id, record, round(self._clock.monotonic() - began, 4)),
             OfferClosed(turn_id, offer.id, "accepted"),

@@ -1,6 +1,7 @@
 """What `agents` needs from the outside, as small Protocols. Concrete objects are built in `serving/wiring.py` alone."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -29,7 +30,7 @@ class Structure:
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
     """One generation. `logprobs` asks for the top log-probabilities (natural log) of each output token, allowed tokens only.
-    `session_id` is for cache affinity."""
+    `session_id` is for cache affinity; `traceparent` says whose trace this belongs to (W3C Trace Context), empty: nobody's."""
 
     messages: tuple[Message, ...]
     max_tokens: int
@@ -40,6 +41,7 @@ class ModelRequest:
     deadline_s: float = 30.0
     logprobs: int = 0
     session_id: str | None = None
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,20 @@ class Clock(Protocol):
     def now(self) -> datetime: ...
 
     def monotonic(self) -> float: ...
+
+
+class Tracer(Protocol):
+    """Is told what is done, and when it begins and ends. `facts` are ids and counts, never what somebody said."""
+
+    def span(self, name: str, /, **facts: str | int | float) -> AbstractContextManager[object]: ...
+
+
+class _NoTracer:
+    def span(self, name: str, /, **facts: str | int | float) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+NO_TRACER: Tracer = _NoTracer()
 
 
 @dataclass(frozen=True, slots=True)

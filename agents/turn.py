@@ -32,12 +32,13 @@ from agents.known import Known, KnownSessions
 from agents.lease import LeaseLost, Leases
 from agents.ledger.ledger import LOOK_BACK
 from agents.planning.planner import Planner, sure
-from agents.ports import Allowance, BackOffice, Clock, ModelResult, NoPressure, Pressure, Store, ToolCall
+from agents.ports import NO_TRACER, Allowance, BackOffice, Clock, ModelResult, NoPressure, Pressure, Store, ToolCall, Tracer
 from agents.privacy import masked_log
 from agents.recovery import ending
 from agents.reply.drafter import DraftReport, ReplyAgent
 from agents.reply.points import Points
 from agents.reply.verifier import Evidence
+from agents.stages import Stages, stage, staging
 from agents.tape import Tape, taping
 from agents.tools.gather import gather
 
@@ -74,15 +75,17 @@ class TurnLimits:
 
 
 class Recorder:
-    """Appends a turn's events and keeps the state folded; marks when each stage ended, in seconds since the turn began.
+    """Appends a turn's events and keeps the state folded; knows what the turn spent.
 
     What is held is written with the next event that must not wait: the customer sees nothing that is not stored, and a turn
     takes few transactions."""
 
-    def __init__(self, store: Store, clock: Clock, accepted: AcceptedTurn, started: StoredEvent, tape: Tape) -> None:
-        self._store, self._clock, self._tape = store, clock, tape
+    def __init__(
+        self, store: Store, clock: Clock, accepted: AcceptedTurn, started: StoredEvent, tape: Tape, stages: Stages
+    ) -> None:
+        self._store, self._clock, self._tape, self._stages = store, clock, tape, stages
         self._session_id = accepted.session_id
-        self._started = self._lap = clock.monotonic()
+        self._started = clock.monotonic()
         self._last = accepted.resumed or started
         self._holder = accepted.holder
         self._held: list[Event] = []
@@ -90,7 +93,7 @@ class Recorder:
         self.state = apply(accepted.state, started.event)
         self.ended, self._sure = False, True
         self.allowance = Allowance()
-        self.timings: dict[str, float] = {}
+        self.first_sentence_s: float | None = None
         self.results: list[ModelResult] = []
         self.calls = 0
         self.objections = 0
@@ -136,12 +139,8 @@ class Recorder:
         await self.write(release=True)
         self.ended = True
 
-    def lap(self, stage: str) -> float:
-        """Seconds since the last lap, written down under `stage`."""
-        now = self._clock.monotonic()
-        spent, self._lap = now - self._lap, now
-        self.timings[stage] = round(self.timings.get(stage, 0.0) + spent, 4)
-        return round(spent, 4)
+    def spent_s(self, *stages: str) -> float:
+        return round(sum(self._stages.seconds.get(stage, 0.0) for stage in stages), 4)
 
     def elapsed_s(self) -> float:
         return self._clock.monotonic() - self._started
@@ -150,6 +149,11 @@ class Recorder:
         """At most `longest_s`, less where the caller leaves before."""
         deadline_s = self.allowance.deadline_s
         return longest_s if deadline_s is None else min(longest_s, deadline_s - self.elapsed_s())
+
+    def timings(self) -> dict[str, float]:
+        """Seconds by stage, until the first sentence, and of the whole turn until now."""
+        first = {} if self.first_sentence_s is None else {"first_sentence": self.first_sentence_s}
+        return {**self._stages.seconds, **first, "turn": round(self.elapsed_s(), 4)}
 
     def usage(self) -> dict[str, int]:
         level = self.allowance.level
@@ -179,12 +183,13 @@ class TurnLoop:
         limits: TurnLimits | None = None,
         lasting: Store | None = None,
         pressure: Pressure | None = None,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._pack, self._store, self._back_office, self._clock = pack, store, back_office, clock
         self._planner, self._decider, self._reply = planner, decider, reply
         self._limits, self._pressure = limits or TurnLimits(), pressure or NoPressure()
         self._lasting, self._leases = lasting or store, Leases(store)
-        self._known = KnownSessions()
+        self._known, self._tracer = KnownSessions(), tracer
 
     async def accept(
         self, session_id: str, text: str, *, locale: Locale | None = None, idempotency_key: str | None = None
@@ -222,18 +227,22 @@ class TurnLoop:
         process took over meanwhile is left to it, and one that cannot even be ended to whoever finds its lease run out."""
         try:
             async with self._leases.keeping(accepted.session_id, accepted.holder):
-                with taping() as tape:
-                    await self._run(accepted, tape)
+                with (
+                    taping() as tape,
+                    self._tracer.span("turn", session_id=accepted.session_id, turn_id=accepted.turn_id),
+                    staging(self._clock, self._tracer) as stages,
+                ):
+                    await self._run(accepted, tape, stages)
         except LeaseLost as error:
             log.warning("turn left: %s", error.message, extra={"turn_id": accepted.turn_id})
         except Exception:
             log.exception("a turn could not be ended", extra={"turn_id": accepted.turn_id})
 
-    async def _run(self, accepted: AcceptedTurn, tape: Tape) -> None:
+    async def _run(self, accepted: AcceptedTurn, tape: Tape, stages: Stages) -> None:
         first = accepted.started
         if first is None or not isinstance(first.event, TurnStarted):
             raise TypeError("only a turn that was accepted here can be run")
-        recorder = Recorder(self._lasting, self._clock, accepted, first, tape)
+        recorder = Recorder(self._lasting, self._clock, accepted, first, tape, stages)
         recorder.allowance = self._pressure.allow(accepted.state.tenant, accepted.deadline_s)
         try:
             async with asyncio.timeout(self._limits.turn_s):
@@ -249,7 +258,8 @@ class TurnLoop:
 
     async def _answer(self, recorder: Recorder, before: SessionState, started: TurnStarted) -> None:
         level, plan_s = recorder.allowance.level, max(recorder.left_s(self._limits.plan_s), MIN_PLAN_S)
-        planned = await self._planner.plan(before, started.text, locale=started.locale, deadline_s=plan_s, level=level)
+        with stage("plan"):
+            planned = await self._planner.plan(before, started.text, locale=started.locale, deadline_s=plan_s, level=level)
         plan = planned.plan
         recorder.calls += planned.calls
         if planned.result is not None:
@@ -257,25 +267,27 @@ class TurnLoop:
         exemplars = tuple(scored.exemplar.text for scored in planned.retrieved.exemplars)
         found = (self._pack.clause(scored.clause_id) for scored in planned.retrieved.clauses)
         clauses = tuple(clause.id for clause in found if {plan.scenario, "*"} & set(clause.scenarios))
-        recorder.hold(Planned(recorder.turn_id, plan, exemplars, clauses, recorder.lap("plan")))
+        recorder.hold(Planned(recorder.turn_id, plan, exemplars, clauses, recorder.spent_s("retrieve", "plan")))
 
         call = ToolCall(recorder.state.customer_id, self._clock.now())
         reads = self._pack.scenarios[plan.scenario].reads if plan.act is not Act.GREETS or before.open_offer else ()
         spent = await self._lasting.actions(recorder.state.customer_id, since=self._clock.now() - LOOK_BACK)
-        gathered = await gather(self._back_office, reads, plan.slots, call)
+        with stage("tools"):
+            gathered = await gather(self._back_office, reads, plan.slots, call)
         if reads:
-            recorder.hold(FactsGathered(recorder.turn_id, gathered.facts, gathered.failed, recorder.lap("tools")))
+            recorder.hold(FactsGathered(recorder.turn_id, gathered.facts, gathered.failed, recorder.spent_s("tools")))
 
         points = Points(self._pack, started.locale)
-        if level is Brownout.HANDOFF and plan.source != "words" and not sure(planned.retrieved):
-            said = self._decider.too_busy(recorder.turn_id, recorder.state, points)
-        else:
-            said = await self._decider.decide(recorder.turn_id, recorder.state, planned, gathered, spent, points)
+        busy = level is Brownout.HANDOFF and plan.source != "words" and not sure(planned.retrieved)
+        with stage("policy"):
+            if busy:
+                said = self._decider.too_busy(recorder.turn_id, recorder.state, points)
+            else:
+                said = await self._decider.decide(recorder.turn_id, recorder.state, planned, gathered, spent, points)
         for event in said.events:
             recorder.hold(event)
         await recorder.write()
         recorder.calls += said.calls
-        recorder.lap("policy")
         await self._say(recorder, started, tuple(said.points), said.clause_ids)
 
     async def _say(
@@ -290,20 +302,18 @@ class TurnLoop:
             evidence, report, session_id=state.session_id, deadline_s=left, level=level, calls=recorder.calls
         ):
             if not sentences:
-                recorder.timings["first_sentence"] = round(recorder.elapsed_s(), 4)
+                recorder.first_sentence_s = round(recorder.elapsed_s(), 4)
             recorder.hold(ReplySentence(recorder.turn_id, len(sentences), said.text, said.source))
             sentences.append(said.text)
             if said.source == "model":  # the pack's own sentences come all at once, with the end
                 await recorder.write()
-        recorder.lap("reply")
         for reason in report.objections:
             log.info("not said: %s", reason, extra={"turn_id": recorder.turn_id})
         recorder.calls += report.calls
         recorder.objections += len(report.objections)
         recorder.results += report.results
-        recorder.timings["turn"] = round(recorder.elapsed_s(), 4)
         text = joined(sentences, started.locale)
-        await recorder.end(TurnDone(recorder.turn_id, text, recorder.usage(), recorder.timings, clause_ids))
+        await recorder.end(TurnDone(recorder.turn_id, text, recorder.usage(), recorder.timings(), clause_ids))
 
     async def _fail(self, recorder: Recorder, error: Exception) -> None:
         """The last resort: a person takes over, and the customer is told so. Raises when even that cannot be stored."""

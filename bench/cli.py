@@ -12,6 +12,7 @@ from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, fini
 from bench.cost import commands as cost
 from bench.fairness import commands as fairness
 from bench.load import commands as load
+from bench.observe import commands as observe
 from bench.overhead import commands as overhead
 from bench.peers import commands as peers
 from bench.report import commands as report
@@ -26,6 +27,7 @@ chaos.register(bench_app)
 cost.register(bench_app)
 fairness.register(bench_app)
 load.register(bench_app)
+observe.register(bench_app)
 overhead.register(bench_app)
 peers.register(bench_app)
 report.register(bench_app)

@@ -10,8 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving.http import problems
 from serving.http.body import BodyGuard
-from serving.http.counted import Counted
 from serving.http.desk import Desk
+from serving.http.observed import HttpObserver
 from serving.http.operators import router as operators_router
 from serving.http.routes import router
 from serving.http.schemas import Health
@@ -49,7 +49,7 @@ def create_app(desk: Desk, openai: OpenAIApi) -> FastAPI:
             expose_headers=["Retry-After"],
             max_age=600,
         )
-    app.add_middleware(Counted, metrics=desk.metrics)
+    app.add_middleware(HttpObserver, metrics=desk.metrics.http, traces=desk.traces)  # the last one added is the outermost
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> Health:
@@ -65,8 +65,8 @@ def create_app(desk: Desk, openai: OpenAIApi) -> FastAPI:
 
     @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """Prometheus text format."""
-        return Response(desk.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        """Prometheus text format: every replica's metrics, whichever replica answers."""
+        return Response(await desk.scrape.text(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:

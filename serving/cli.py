@@ -19,6 +19,7 @@ def build_app() -> typer.Typer:
     from serving.index_cli import app as index_app
     from serving.keys_cli import app as keys_app
     from serving.models.cli import app as models_app
+    from serving.observe.top.command import top
     from serving.pack_cli import app as pack_app
     from serving.policy_cli import app as policy_app
 
@@ -30,6 +31,7 @@ def build_app() -> typer.Typer:
     )
     app.command("serve")(serve_command)
     app.command("chat")(chat)
+    app.command("top")(top)
     app.add_typer(models_app, name="models", help="Model files: list, pull, verify.")
     app.add_typer(index_app, name="index", help="The retrieval index: build, search.")
     app.add_typer(audit_app, name="audit", help="The log: verify, show, replay, erase.")

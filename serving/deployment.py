@@ -15,6 +15,9 @@ from serving.app import create_app
 from serving.clock import SystemClock
 from serving.drain import on_drain
 from serving.engine.handle import EngineHandle
+from serving.observe.observing import Observing
+from serving.observe.ray_replicas import asking, my_deployment, replica_id
+from serving.observe.replicas import Scrape, Snapshot
 from serving.openai.contract import Call
 from serving.openai.remote import RemoteModel, Sent, sent
 from serving.routing import affinity
@@ -38,10 +41,14 @@ class DeskDeployment:
     ) -> None:
         self._settings, self._engine = settings, EngineHandle(engine)
         self._engine_answered = False
+        me = replica_id()
+        traces = Observing.of(settings).begin("desk", me)
         self._open: OpenDesk = await open_desk(
-            settings, self._engine, SystemClock(), engine_ready=self._engine_ready, raw=RemoteModel(engine)
+            settings, self._engine, SystemClock(), engine_ready=self._engine_ready, raw=RemoteModel(engine), traces=traces
         )
-        self._draining = asyncio.create_task(on_drain(self._open.desk.store.send_followers_away))
+        desk, others = self._open.desk, {"desk": asking(my_deployment()), "engine": asking(engine)}
+        desk.scrape = Scrape("desk", me, desk.metrics.book.exposition, desk.metrics.replicas, others)
+        self._draining = asyncio.create_task(on_drain(desk.store.send_followers_away))
 
     async def __del__(self) -> None:
         """Serve's hook, after the last request: turns nobody listens to any more are finished, too."""
@@ -56,6 +63,10 @@ class DeskDeployment:
         async with aclosing(sent(self._open.openai.desk.answer(call))) as parts:
             async for part in parts:
                 yield part
+
+    async def snapshot(self) -> Snapshot:
+        """This replica's metrics, for whichever replica is asked for /metrics."""
+        return self._open.desk.scrape.mine()
 
     async def _engine_ready(self) -> None:
         """Raises until the engine has answered once; after that Serve's health checks watch it."""

@@ -25,7 +25,7 @@ from agents.orphans import Orphans
 from agents.packs.loader import load_pack, tools_module
 from agents.planning.planner import Planner
 from agents.policy.engine import PolicyEngine
-from agents.ports import BackOffice, Clock, Model, NoPressure, Pressure, Retriever, Store
+from agents.ports import NO_TRACER, BackOffice, Clock, Model, NoPressure, Pressure, Retriever, Store, Tracer
 from agents.privacy import MaskedModel
 from agents.recovery import Recovery
 from agents.reply.drafter import ReplyAgent, ReplyStyle
@@ -67,6 +67,7 @@ def put_together(
     limits: TurnLimits | None = None,
     pressure: Pressure | None = None,
     taped: bool = True,
+    tracer: Tracer = NO_TRACER,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Rooms:
     """The rooms of a desk over what it stands on. The only place that knows which needs which. `taped`: turns keep what they
@@ -89,6 +90,7 @@ def put_together(
         limits=limits,
         lasting=lasting,
         pressure=pressure,
+        tracer=tracer,
     )
     recovery, orphans = Recovery(pack, ledger, store, clock, pause=pause), Orphans(pack, ledger, store, clock)
     return Rooms(turns, ledger, policy, recovery, orphans)

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,9 @@ from serving import serve_settings
 from serving.deployment import NUM_CPUS, desk_app
 from serving.engine.deployment import CHAT_PREFIX, DESK_APPLICATION, engine_app, model_app
 from serving.engine.deployment import NAME as ENGINE
+from serving.observe.logs import set_up
+from serving.observe.observing import Observing
+from serving.observe.ray_logs import show_ours
 from serving.scaling import Scaling, scaling
 from serving.scripted import ScriptedModel
 from serving.settings import Settings, check_port
@@ -39,7 +43,9 @@ def run_until_stopped(settings: Settings, engine: serve.Application | None = Non
     signal.signal(signal.SIGTERM, _interrupt)
     check_port(settings.host, settings.port)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    settings = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
+    log_format = settings.log_format or ("text" if sys.stderr.isatty() else "json")
+    settings = settings.model_copy(update={"data_dir": settings.data_dir.resolve(), "log_format": log_format})
+    set_up(log_format, settings.log_level, service="serve")
     pack = load_pack(settings.pack, overrides=settings.overrides)
     _make_index(settings, pack, console)
     asyncio.run(prepare(settings))
@@ -86,20 +92,22 @@ def _start(settings: Settings, pack: Pack, engine: serve.Application | None) -> 
     serve_settings.apply(settings, os.environ)
     scale = engine_scaling(settings)
     brought, open_door = engine is not None, partial(open_engine_door, settings) if settings.direct_chat else None
+    observing = Observing.of(settings)
     if engine is not None:
         pass
     elif settings.model == SCRIPTED:
-        engine = model_app(partial(ScriptedModel, silent), scale=scale, open_door=open_door)
+        engine = model_app(partial(ScriptedModel, silent), scale=scale, open_door=open_door, observing=observing)
     else:
-        engine = engine_app(engine_config(settings, pack), scale=scale, open_door=open_door)
+        engine = engine_app(engine_config(settings, pack), scale=scale, open_door=open_door, observing=observing)
     desks = settings.desk_max_replicas or settings.desk_replicas
     ray.init(
         num_cpus=SPARE_CPUS + scale.most + math.ceil(2 * desks * NUM_CPUS),  # twice: a rolling restart has both
         include_dashboard=False,
-        log_to_driver=settings.log_level == "DEBUG",
+        log_to_driver=True,
         logging_level=logging.WARNING,
         configure_logging=False,
     )
+    show_ours(rays_too=settings.log_level == "DEBUG")
     serve.start(http_options={"host": settings.host, "port": settings.port}, logging_config={"log_level": settings.log_level})
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     deploy = partial(_deploy, settings, engine, direct=settings.direct_chat and not brought)

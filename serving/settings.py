@@ -58,6 +58,14 @@ class Settings(BaseSettings):
     engine_target_ongoing: float = Field(16.0, gt=0, description="Requests under way an engine, above which another starts.")
     tape: bool = Field(True, description="Keep with each turn what it was told, so that it can be replayed.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] | None = Field(None, description="Default: text in a terminal, JSON anywhere else.")
+    traces: str = Field(
+        "", pattern=r"^(|console|https?://.+)$", description="An OTLP collector's URL, or `console`; empty: no traces."
+    )
+    trace_ratio: float = Field(1.0, ge=0, le=1, description="Share of the traces begun here that are kept.")
+    prompt_price_per_mtok: float = Field(0.0, ge=0, description="Of a million prompt tokens computed, for keepword_cost.")
+    cached_price_per_mtok: float = Field(0.0, ge=0, description="Of a million prompt tokens found in the prefix cache.")
+    completion_price_per_mtok: float = Field(0.0, ge=0, description="Of a million tokens generated.")
 
     @classmethod
     def load(cls, **given: Any) -> "Settings":

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -31,8 +32,12 @@ from serving.engine.config import EngineConfig
 from serving.http.desk import Desk
 from serving.http.follow import NotifyingStore
 from serving.http.tokens import Tokens, kept_secret
-from serving.metrics import Metrics
 from serving.models import ensure, entry
+from serving.observe.metrics import Metrics
+from serving.observe.ports import ObservedModel, ObservedOffice, ObservedStore
+from serving.observe.replicas import Scrape
+from serving.observe.traces import NO_TRACES, Traces
+from serving.observe.turns import TokenPrices
 from serving.openai.access import AdmittedModel
 from serving.openai.access import Door as EngineDoor
 from serving.openai.contract import RAW_DEADLINE_S, RawModel
@@ -104,7 +109,7 @@ class Door:
     breaker: Breaker
 
     def watched(self, metrics: Metrics) -> None:
-        told = AdmissionMetrics(metrics.registry)
+        told = AdmissionMetrics(metrics.admission)
         told.watch(self.admission.gate, self.brown_out)
         self.admission.gate.listeners.append(told)
 
@@ -130,6 +135,11 @@ def open_engine_door(settings: Settings) -> EngineDoor:
     return EngineDoor(settings, keys, raw_admission(settings, clock))
 
 
+def open_metrics(settings: Settings) -> Metrics:
+    prices = TokenPrices(settings.prompt_price_per_mtok, settings.cached_price_per_mtok, settings.completion_price_per_mtok)
+    return Metrics(prices, {"model": settings.model, "pack": settings.pack, "version": version("keepword")})
+
+
 async def open_desk(
     settings: Settings,
     model: Model,
@@ -138,6 +148,7 @@ async def open_desk(
     engine_ready: Callable[[], Awaitable[None]],
     retriever: Retriever | None = None,
     raw: RawModel | None = None,
+    traces: Traces = NO_TRACES,
 ) -> OpenDesk:
     """Open store, back office and index, settle what a crash left, and put the agents together. `engine_ready` raises a
     KeepwordError while the engine cannot serve; `retriever` None opens the pack's own index. `raw` answers OpenAI calls; None:
@@ -146,23 +157,25 @@ async def open_desk(
     pack = load_pack(settings.pack, overrides=settings.overrides)
     secret = settings.secret or kept_secret(settings.data_dir / "secret")
     sql = await SqlStore.open(settings.store_url, clock, Signer(secret))
-    store = NotifyingStore(sql)
+    metrics = open_metrics(settings)
+    store = NotifyingStore(ObservedStore(sql, metrics, traces))
     module = tools_module(pack.path)
     back_office = PackBackOffice(module, await module.open_back_office(settings.data_dir / f"pack-{pack.name}"))
-    metrics, door = Metrics(), open_door(settings, clock)
+    door = open_door(settings, clock)
     gate = door.admission.gate
     door.watched(metrics)
     rooms = put_together(
         pack,
         store=store,
-        back_office=back_office,
+        back_office=ObservedOffice(back_office, metrics, traces),
         clock=clock,
-        model=WatchedModel(model, door.breaker),
+        model=ObservedModel(WatchedModel(model, door.breaker), metrics, traces),
         retriever=retriever or open_retriever(settings, pack),
         pressure=door.brown_out,
         style=ReplyStyle(settings.reply_sentences, settings.reply_tokens),
         limits=TurnLimits(turn_s=settings.turn_deadline_s),
         taped=settings.tape,
+        tracer=traces,
     )
     await rooms.ledger.recover()
     replicas = Replicas(sql.engine, clock, gate.accounts.take_share)
@@ -184,14 +197,16 @@ async def open_desk(
         tokens=Tokens(secret, clock),
         settings=settings,
         metrics=metrics,
+        scrape=Scrape("desk", "alone", metrics.book.exposition, metrics.replicas, {}),
         clock=clock,
         not_ready=not_ready,
         admission=door.admission,
         keys=ApiKeys(ApiKeyStore(sql.engine), clock.monotonic),
         dev_customers=tuple(getattr(module, "DEV_CUSTOMERS", ())),
+        traces=traces,
     )
 
-    watches = (rooms.recovery.watch(), rooms.orphans.watch(desk.carry_on), replicas.watch())
+    watches = (rooms.recovery.watch(), rooms.orphans.watch(desk.carry_on), replicas.watch(), metrics.loop_lag.watch())
     watching = [asyncio.create_task(each) for each in watches]
 
     async def close() -> None:
@@ -203,6 +218,7 @@ async def open_desk(
             await replicas.leave()
         await back_office.close()
         await sql.close()
+        await asyncio.to_thread(traces.close)  # it may wait for the collector
 
     embeddings = Embeddings(Path(settings.embedder).name, partial(make_embedder, settings.embedder))
     chat = DeskChat(desk, secret, sql.sessions_by_key)

@@ -136,7 +136,8 @@ class ReplySentence:
 
 @dataclass(frozen=True, slots=True)
 class TurnDone:
-    """`timings` in seconds by stage; `usage` counts llm_calls, the verifier's objections, and tokens by kind."""
+    """`timings` in seconds by stage (retrieve, plan, tools, policy, decode, ledger, draft, verify; each second in one of them),
+    `first_sentence` and `turn` since the turn began; `usage` counts llm_calls, the verifier's objections, tokens by kind."""
 
     turn_id: str
     text: str

@@ -20,6 +20,7 @@ from agents.planning.consent import plain_yes
 from agents.planning.grounding import extract
 from agents.planning.prompt import plan_request
 from agents.ports import Model, ModelResult, Retrieved, Retriever
+from agents.stages import stage
 
 ANSWERS = frozenset({Act.ACCEPTS, Act.REJECTS, Act.COUNTERS, Act.SUPPLIES})
 _SEGMENT = re.compile(r"[^.!?;。！？；\n]+")
@@ -68,7 +69,8 @@ class Planner:
     ) -> Planned:
         """Plan for `text`, the message after `state`. Never raises ModelFailure: retrieval then decides alone, as it does at
         a high `level`."""
-        retrieved, further = await asyncio.to_thread(self._recall, text, locale)
+        with stage("retrieve"):
+            retrieved, further = await asyncio.to_thread(self._recall, text, locale)
         if state.open_offer is not None and plain_yes(text):
             return self._agreed(state, text, retrieved, state.open_offer.scenario)
         if level >= Brownout.HANDOFF or (level >= Brownout.WORDING and sure(retrieved)):

@@ -13,6 +13,7 @@ from agents.ports import Message, Model, ModelRequest, ModelResult
 from agents.prefix import system_message
 from agents.reply.sentences import SentenceSplitter
 from agents.reply.verifier import Evidence, covers, objection
+from agents.stages import stage, staged
 
 LANGUAGES = {"en": "English", "zh": "Simplified Chinese (简体中文)"}
 UNDERSTANDING = {
@@ -93,9 +94,12 @@ class ReplyAgent:
         if deadline_s > 0 and (level < Brownout.ONE_CALL or (level is Brownout.ONE_CALL and calls == 0)):
             style = self._style.shorter() if level is not Brownout.NORMAL else self._style
             try:
-                async with aclosing(self._draft(evidence, report, session_id, deadline_s, style)) as draft:
+                drafting = staged("draft", self._draft(evidence, report, session_id, deadline_s, style))
+                async with aclosing(drafting) as draft:
                     async for sentence in within(draft, deadline_s):
-                        if (reason := objection(sentence, evidence)) is None:
+                        with stage("verify"):
+                            reason = objection(sentence, evidence)
+                        if reason is None:
                             spoken.append(sentence)
                             yield Said(sentence, "model")
                         else:

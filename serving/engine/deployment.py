@@ -3,6 +3,7 @@
 `handle.py` is the other end. Nothing here imports vLLM: only the replica does, when it starts.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -16,6 +17,11 @@ from agents.domain.errors import EngineUnavailable, KeepwordError
 from agents.ports import Message, Model, ModelRequest, Structure
 from serving.engine.config import EngineConfig
 from serving.engine.wire import Answer, Piece, to_wire
+from serving.observe.engine import EngineMetrics, ServedModel
+from serving.observe.observing import Observing
+from serving.observe.ray_replicas import replica_id
+from serving.observe.replicas import Snapshot
+from serving.observe.traces import NO_TRACES
 from serving.openai.access import AdmittedModel, Door
 from serving.openai.contract import Call, Load, RawModel
 from serving.openai.port import PortModel
@@ -36,11 +42,21 @@ ONE: Final = Scaling(1, None, 1.0)
 class EngineDeployment:
     """One replica. `open_model` builds the model it hosts, once, in the replica's own process; `name` is what OpenAI
     clients call it. With `open_door` the replica answers chat completions over HTTP too: a raw model's tokens need not
-    pass a desk."""
+    pass a desk. `observing` None: this process keeps its logs as they are and makes no spans."""
 
-    def __init__(self, open_model: Callable[[], Model], name: str, open_door: Callable[[], Door] | None = None) -> None:
-        self._model = open_model()
-        self._raw, self._name, self._open_door = raw_model(self._model, name), name, open_door
+    def __init__(
+        self,
+        open_model: Callable[[], Model],
+        name: str,
+        open_door: Callable[[], Door] | None = None,
+        observing: Observing | None = None,
+    ) -> None:
+        self._replica = replica_id()
+        traces = NO_TRACES if observing is None else observing.begin(NAME, self._replica)
+        self._metrics = EngineMetrics()
+        self._hosted = open_model()
+        self._model = ServedModel(self._hosted, self._metrics, traces)
+        self._raw, self._name, self._open_door = raw_model(self._hosted, name), name, open_door
         self._warm = False
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -76,11 +92,16 @@ class EngineDeployment:
     async def check_health(self) -> None:
         """Ray Serve's hook, also called before the replica counts as ready: that first time the model is warmed up."""
         if not self._warm:
-            await warm_up(self._model)
+            await warm_up(self._hosted)
             self._warm = True
-        check = getattr(self._model, "check_health", None)
+            self._lag = asyncio.create_task(self._metrics.loop_lag.watch())
+        check = getattr(self._hosted, "check_health", None)
         if check is not None:
             await check()
+
+    async def snapshot(self) -> Snapshot:
+        """This replica's metrics."""
+        return Snapshot(NAME, self._replica, self._metrics.book.exposition())
 
 
 def raw_model(model: Model, name: str) -> RawModel:
@@ -115,6 +136,7 @@ def engine_app(
     num_cpus: float = 1.0,
     num_gpus: float = 0.0,
     open_door: Callable[[], Door] | None = None,
+    observing: Observing | None = None,
 ) -> serve.Application:
     """vLLM under Ray Serve. The replica's environment carries the preloads and thread binding, which its children inherit.
     vLLM queues by itself, so a replica takes twice what it decodes at once; admission is the gateway's."""
@@ -124,7 +146,7 @@ def engine_app(
         "runtime_env": {"env_vars": config.environment(os.environ)},
     }
     deployment = _deployment(scale, config.max_num_seqs * 2, options, surge=False)
-    application: serve.Application = deployment.bind(partial(open_vllm, config), config.name, open_door)
+    application: serve.Application = deployment.bind(partial(open_vllm, config), config.name, open_door, observing)
     return application
 
 
@@ -135,10 +157,11 @@ def model_app(
     max_ongoing_requests: int = 64,
     scale: Scaling = ONE,
     open_door: Callable[[], Door] | None = None,
+    observing: Observing | None = None,
 ) -> serve.Application:
     """Any other model (a scripted one) behind the same handle, and the same door."""
     deployment = _deployment(scale, max_ongoing_requests, {"num_cpus": 0}, surge=True)
-    application: serve.Application = deployment.bind(open_model, name, open_door)
+    application: serve.Application = deployment.bind(open_model, name, open_door, observing)
     return application
 
 

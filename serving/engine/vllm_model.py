@@ -35,6 +35,8 @@ from serving.engine.config import EngineConfig
 from serving.engine.grammars import expressible, reference
 from serving.engine.outputs import check_output, check_structure
 from serving.engine.scheduler import CONFIG, GRAMMAR_WAIT
+from serving.engine.stats import Steps, core_pid, step_logger
+from serving.observe.engine import EngineMetrics
 from serving.openai.contract import RawModel
 
 ATTEMPTS: Final = 3
@@ -66,7 +68,8 @@ class VllmModel:
         self._references: Mapping[tuple[str, str], str] = {
             (one.kind, one.spec): reference(one) for one in config.structures if expressible(one)
         }
-        self._engine = AsyncLLM.from_engine_args(engine_args(config))
+        self._steps = Steps()
+        self._engine = AsyncLLM.from_engine_args(engine_args(config), stat_loggers=[step_logger(self._steps)])
         self._tokenizer: Any = self._engine.renderer.get_tokenizer()
 
     async def generate(self, request: ModelRequest) -> ModelResult:
@@ -198,6 +201,12 @@ class VllmModel:
     def running(self) -> int:
         """Requests accepted and not finished."""
         return int(self._engine.get_num_unfinished_requests())
+
+    def report_to(self, metrics: EngineMetrics) -> None:
+        """Tell every step from now on."""
+        metrics.watch_idle(lambda: self.running() == 0)
+        metrics.watch_core(core_pid)
+        self._steps.tell = metrics.step
 
     def close(self) -> None:
         """Stop the engine's processes. The model cannot be used afterwards."""

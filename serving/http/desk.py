@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import Context
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 from agents.domain.errors import BadInput, NotAllowed
-from agents.domain.events import ActionTaken, HandoffRaised, SessionStarted, TurnDone, TurnFailed
+from agents.domain.events import SessionStarted, TurnDone
 from agents.domain.pack import Pack
 from agents.domain.words import Locale
 from agents.ports import Clock
@@ -18,7 +17,10 @@ from serving.admission.keys import HOUSE, ApiKeys
 from serving.admission.tickets import Caller, Ticket
 from serving.http.follow import NotifyingStore
 from serving.http.tokens import Bearer, Tokens
-from serving.metrics import Metrics
+from serving.observe.logs import logged_as
+from serving.observe.metrics import Metrics
+from serving.observe.replicas import Scrape
+from serving.observe.traces import NO_TRACES, Traces
 from serving.operators import Operators
 from serving.settings import Settings
 
@@ -45,11 +47,13 @@ class Desk:
     tokens: Tokens
     settings: Settings
     metrics: Metrics
+    scrape: Scrape
     clock: Clock
     not_ready: Callable[[], Awaitable[dict[str, str]]]
     admission: Admission
     keys: ApiKeys
     dev_customers: tuple[str, ...] = ()
+    traces: Traces = NO_TRACES
     running: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def open_session(
@@ -135,39 +139,32 @@ class Desk:
         self._apart(self._run(accepted, None))
 
     def _apart(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
-        """A task that outlives its request. An empty context: in the request's own, Ray Serve ties the engine calls to the
+        """A task that outlives its request. A fresh context: in the request's own, Ray Serve ties the engine calls to the
         request and cancels them with it."""
-        task = asyncio.create_task(work, context=Context())
+        task = asyncio.create_task(work, context=self.traces.fresh_context())
         self.running.add(task)
         task.add_done_callback(self.running.discard)
         return task
 
     async def _run(self, accepted: AcceptedTurn, permit: Permit | None) -> None:
         try:
-            await self.turns.run(accepted)
-            await self._account(accepted, permit)
+            with logged_as(session_id=accepted.session_id, turn_id=accepted.turn_id):
+                await self.turns.run(accepted)
+                await self._account(accepted, permit)
         finally:
             if permit is not None:
                 permit.leave()
 
     async def _account(self, accepted: AcceptedTurn, permit: Permit | None) -> None:
+        """What the turn took, told to admission."""
         at_hand = self.store.recent(accepted.session_id, after_seq=accepted.after_seq)
         self.store.forget(accepted.session_id)
+        if permit is None:
+            return
         for stored in at_hand or await self.store.events(accepted.session_id, after_seq=accepted.after_seq):
-            match stored.event:
-                case TurnDone(usage=usage, timings=timings):
-                    if permit is not None:
-                        tokens = {kind: usage.get(f"{kind}_tokens", 0) for kind in ("prompt", "completion", "cached")}
-                        permit.spend(**tokens)
-                    self.metrics.turn_done(usage, timings)
-                case TurnFailed():
-                    self.metrics.turn_failed()
-                case ActionTaken(record=record):
-                    self.metrics.action(record.proposal.action, record.status.value)
-                case HandoffRaised():
-                    self.metrics.handoff()
-                case _:
-                    pass
+            if isinstance(stored.event, TurnDone):
+                usage = stored.event.usage
+                permit.spend(**{kind: usage.get(f"{kind}_tokens", 0) for kind in ("prompt", "completion", "cached")})
 
     async def drain(self) -> None:
         """Wait for the turns under way."""

@@ -271,3 +271,12 @@ async def test_every_event_of_a_turn_is_stored_in_order_without_gaps(open_visit:
     stored = await visit.store.events(visit.session_id)
     assert [s.seq for s in stored] == list(range(1, len(stored) + 1))
     assert sum(isinstance(s.event, ActionTaken) for s in stored) == 1
+
+
+async def test_a_turns_timings_name_the_stages_it_went_through(open_visit: Open) -> None:
+    visit = await open_visit()
+    for text in (BROKEN, YES):
+        await visit.say(text)
+    offered, acted = (set(s.event.timings) for s in await visit.store.events("ses_1") if isinstance(s.event, TurnDone))
+    assert offered == {"retrieve", "plan", "tools", "policy", "draft", "verify", "first_sentence", "turn"}
+    assert acted - offered == {"decode", "ledger"}

@@ -19,6 +19,7 @@ from bench.decoding import run
 from serving.engine.config import EngineConfig
 from serving.engine.deployment import warm_up
 from serving.models import ensure, entry
+from serving.observe.engine import EngineMetrics
 from serving.openai.contract import Call, Operation, RawModel
 
 if TYPE_CHECKING:
@@ -252,3 +253,28 @@ async def test_openai_call_past_its_deadline_ends_and_frees_its_place(raw: RawMo
 def _text(stream: bytes) -> str:
     events = [json.loads(line.removeprefix(b"data: ")) for line in stream.splitlines() if line.startswith(b"data: {")]
     return "".join(choice["delta"].get("content") or "" for event in events for choice in event["choices"])
+
+
+async def test_the_engine_tells_its_steps_and_an_aborted_request_leaves_no_trace_in_the_gauges(engine: "VllmModel") -> None:
+    metrics = EngineMetrics()
+    engine.report_to(metrics)
+
+    def value(name: str, **labels: str) -> float:
+        return metrics.book.registry.get_sample_value(f"keepword_engine_{name}", labels) or 0.0
+
+    request = asked("Where is my order KW-1009? " * 12, max_tokens=12)
+    results = await asyncio.gather(*(engine.generate(request) for _ in range(4)))
+    decoded = sum(result.completion_tokens for result in results)
+    assert value("tokens_total", phase="decode") == decoded
+    assert value("tokens_total", phase="prefill") + value("prefix_hits_total") == value("prefix_queries_total")
+    assert value("prefix_queries_total") == sum(result.prompt_tokens for result in results)
+    assert value("first_token_seconds_count") == value("queued_seconds_count") == 4
+    assert value("inter_token_seconds_count") == decoded - 4
+    assert sum(value("requests_total", reason=reason) for reason in ("stop", "length")) == 4
+    async with aclosing(engine.stream(asked("Tell me a long story.", max_tokens=200))) as chunks:
+        async for _ in chunks:
+            break
+        assert value("running") == 1
+        assert value("kv_cache_usage_ratio") > 0
+    assert (value("running"), value("kv_cache_usage_ratio")) == (0, 0)
+    assert value("core_process_resident_memory_bytes") > 100e6

@@ -20,7 +20,7 @@ async def test_metrics_count_turns_and_requests_by_route(served: Served) -> None
     path, token = await served.visit()
     await served.http.post(f"{path}/turns", json={"text": "hello"}, headers=token)
     text = (await served.http.get("/metrics")).text
-    assert 'keepword_turns_total{outcome="done"}' in text
+    assert "keepword_turns_total{" in text
     assert 'route="/v1/sessions/{session_id}/turns"' in text
     assert path not in text
 
