@@ -22,6 +22,7 @@ from agents.domain.events import (
     TurnStarted,
 )
 from agents.domain.pack import Pack
+from agents.domain.render import joined
 from agents.domain.session import SessionState, apply, fold
 from agents.domain.words import Act, Locale
 from agents.ledger.ledger import LOOK_BACK
@@ -143,8 +144,8 @@ class TurnLoop:
             stored = await self._store.events(session_id)
             state, seq = fold(s.event for s in stored), stored[-1].seq
             if state.open_turn_id is not None:  # its process died: the lease had run out
-                spent = await self._store.actions(state.customer_id, since=self._clock.now() - LOOK_BACK)
-                lost = ending(self._pack, state, spent)
+                lines = await self._store.lines(state.open_offer.id) if state.open_offer is not None else ()
+                lost = ending(self._pack, state, lines, self._clock)
                 seq = (await self._store.append(session_id, lost, expected_seq=seq))[-1].seq
                 state = fold((*(s.event for s in stored), *lost))
             started = TurnStarted(turn_id, text, locale or state.locale, idempotency_key)
@@ -232,8 +233,3 @@ class TurnLoop:
             await recorder.end(TurnFailed(recorder.turn_id, kind, message))
         except Exception:
             log.exception("a failed turn could not be closed", extra={"turn_id": recorder.turn_id})
-
-
-def joined(sentences: list[str], locale: Locale) -> str:
-    """Sentences as one text: Chinese sets no space between them."""
-    return ("" if locale == "zh" else " ").join(sentences)

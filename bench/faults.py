@@ -72,16 +72,21 @@ class SteppedStore(PassingStore):
             self._steps.reach("outcome: written, not committed")
 
     async def intend(
-        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+        self,
+        record: ActionRecord,
+        *,
+        then: Sequence[ActionRecord] = (),
+        permits: Permits | None = None,
+        since: datetime | None = None,
     ) -> ActionRecord:
         self._steps.reach("intent: not yet begun")
-        stored = await super().intend(record, permits=permits, since=since)
+        stored = await super().intend(record, then=then, permits=permits, since=since)
         self._steps.reach("intent: committed")
         return stored
 
-    async def settle(self, record: ActionRecord) -> None:
+    async def settle(self, record: ActionRecord, then: Sequence[ActionRecord] = ()) -> None:
         self._steps.reach("outcome: about to be written")
-        await super().settle(record)
+        await super().settle(record, then)
         self._steps.reach("outcome: committed")
 
     async def append(self, session_id: str, events: Sequence[Event], *, expected_seq: int) -> tuple[StoredEvent, ...]:

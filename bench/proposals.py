@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents.domain.money import Money
 from agents.domain.pack import Pack
-from agents.domain.words import ActionRecord, ActionStatus, Facts, Money, Offer, Proposal, Ruling
+from agents.domain.words import ActionRecord, ActionStatus, Facts, Offer, Proposal, Ruling
 from agents.ledger.ledger import LOOK_BACK
 from agents.packs.loader import tools_module
 from agents.ports import ToolCall
@@ -205,7 +206,7 @@ class Proposer:
         money = Money(amount, self.pack.currency) if isinstance(amount, int) else None
         self._carried += 1
         offer = Offer(f"direct{self._carried}", scenario, 0, proposal, money, {}, {}, ())
-        record = await self.desk.rooms.ledger.execute(offer, session_id="direct", customer_id=customer)
+        (record,) = await self.desk.rooms.ledger.execute(offer, session_id="direct", customer_id=customer)
         self.count.add("carried out")
         self.count.add(f"carried out: {record.status}")
         if record.status is ActionStatus.DONE:

@@ -2,8 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -13,17 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from agents.domain.errors import KeepwordError, NotFound, TurnInProgress
 from agents.domain.events import Event, HandoffRaised, PersonalErased, SessionStarted, StoredEvent, TurnStarted
-from agents.domain.words import ActionRecord, ActionStatus, Handoff
+from agents.domain.words import ActionRecord, Handoff
 from agents.ports import Clock, Permits
-from serving.stores import tables
+from serving.stores import lines, tables
 from serving.stores.audit import Damage, examine
-from serving.stores.codec import GENESIS, action_fields, canonical, chained, event_fields, read_action, read_event
+from serving.stores.codec import GENESIS, canonical, chained, event_fields, read_event
 from serving.stores.migrate import upgrade
 from serving.stores.personal import merged, read, salted, split
 from serving.stores.signing import Signer, Verifier, event_text, head_text
-
-COUNTED = (ActionStatus.INTENDED.value, ActionStatus.DONE.value, ActionStatus.UNKNOWN.value)
-OPEN = (ActionStatus.INTENDED.value, ActionStatus.UNKNOWN.value)
 
 
 class StoreUnavailable(KeepwordError):
@@ -77,7 +73,7 @@ class SqlStore:
         c, pseudonym = tables.actions.c, f"erased-{uuid4().hex}"
         async with self._transaction() as connection:
             await self._take_turn(connection, customer_id)
-            mine = (c.customer_id == customer_id, c.status.in_(OPEN))
+            mine = (c.customer_id == customer_id, c.status.in_(lines.OPEN))
             if (await connection.execute(select(c.key).where(*mine).limit(1))).first() is not None:
                 raise TurnInProgress("an action of this customer is still open", hint="Try again when it is settled.")
             await connection.execute(
@@ -155,44 +151,41 @@ class SqlStore:
             return None if found is None else str(found)
 
     async def intend(
-        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+        self,
+        record: ActionRecord,
+        *,
+        then: Sequence[ActionRecord] = (),
+        permits: Permits | None = None,
+        since: datetime | None = None,
     ) -> ActionRecord:
-        c = tables.actions.c
         async with self._transaction() as connection:
             await self._take_turn(connection, record.customer_id)
-            row = (await connection.execute(select(tables.actions).where(c.key == record.key))).mappings().one_or_none()
-            if row is not None and (row["status"] != ActionStatus.FAILED.value or row["customer_id"] != record.customer_id):
-                return _action(row)
-            if permits is not None:
-                others = select(tables.actions).where(c.customer_id == record.customer_id, c.status.in_(COUNTED))
-                others = others.where(c.at >= since) if since is not None else others
-                lines = (await connection.execute(others.order_by(c.at))).mappings().all()
-                if not permits([_action(line) for line in lines]):
-                    record = replace(record, status=ActionStatus.FAILED, result={"reason": "no longer permitted"})
-            values = _action_row(record)
-            write = insert(tables.actions) if row is None else update(tables.actions).where(c.key == record.key)
-            await connection.execute(write.values(values))
-            return record
+            return await lines.intend(connection, record, then, permits, since)
 
-    async def settle(self, record: ActionRecord) -> None:
-        values = {"status": record.status.value, "result": action_fields(record)["result"]}
+    async def begin(self, record: ActionRecord) -> bool:
         async with self._transaction() as connection:
-            await connection.execute(update(tables.actions).where(tables.actions.c.key == record.key).values(values))
+            return await lines.begin(connection, record)
+
+    async def settle(self, record: ActionRecord, then: Sequence[ActionRecord] = ()) -> None:
+        async with self._transaction() as connection:
+            await lines.settle(connection, record, then)
+
+    async def lines(self, offer_id: str) -> tuple[ActionRecord, ...]:
+        return lines.in_order(await self._lines(lines.of_offer(offer_id)))
 
     async def actions(self, customer_id: str, *, since: datetime) -> tuple[ActionRecord, ...]:
-        c = tables.actions.c
-        query = select(tables.actions).where(c.customer_id == customer_id, c.at >= since, c.status.in_(COUNTED)).order_by(c.at)
-        return await self._action_rows(query)
+        return await self._lines(lines.counted(customer_id, since))
 
     async def unsettled(self) -> tuple[ActionRecord, ...]:
-        c = tables.actions.c
-        return await self._action_rows(select(tables.actions).where(c.status.in_(OPEN)).order_by(c.at))
+        return await self._lines(lines.unsettled())
 
     async def handoffs(self) -> tuple[Handoff, ...]:
         """Every promised handoff, the most urgent first."""
         async with self._transaction() as connection:
             rows = (await connection.execute(select(tables.handoffs).order_by(tables.handoffs.c.due_at))).mappings().all()
-        return tuple(Handoff(row["id"], row["session_id"], row["reason"], row["owner"], _aware(row["due_at"])) for row in rows)
+        return tuple(
+            Handoff(row["id"], row["session_id"], row["reason"], row["owner"], lines.aware(row["due_at"])) for row in rows
+        )
 
     async def ping(self) -> None:
         """Raises StoreUnavailable when the database does not answer."""
@@ -207,9 +200,9 @@ class SqlStore:
             lock = func.pg_advisory_xact_lock(func.hashtextextended(customer_id, 0))
             await connection.execute(select(lock))
 
-    async def _action_rows(self, query: Any) -> tuple[ActionRecord, ...]:
+    async def _lines(self, query: Select[Any]) -> tuple[ActionRecord, ...]:
         async with self._transaction() as connection:
-            return tuple(_action(row) for row in (await connection.execute(query)).mappings().all())
+            return await lines.read(connection, query)
 
     async def _write(
         self, connection: AsyncConnection, session_id: str, seq: int, at: datetime, each: Event, before: str
@@ -236,7 +229,7 @@ class SqlStore:
 
     async def _erase_session(self, connection: AsyncConnection, session: RowMapping) -> None:
         session_id, until = str(session["id"]), session["lease_until"]
-        if session["lease_holder"] is not None and until is not None and _aware(until) > self._clock.now():
+        if session["lease_holder"] is not None and until is not None and lines.aware(until) > self._clock.now():
             raise TurnInProgress("a session of this customer is answering", hint="Try again in a moment.")
         e = tables.events.c
         last = (
@@ -303,20 +296,3 @@ def _sqlite_pragmas(connection: Any, _record: Any) -> None:
 def _stored(row: RowMapping) -> StoredEvent:
     fields = merged(read(row["body"]), read(row["personal"]) if row["personal"] is not None else None)
     return StoredEvent(row["seq"], datetime.fromisoformat(row["at"]), read_event(fields), row["hash"])
-
-
-def _action_row(record: ActionRecord) -> dict[str, Any]:
-    fields = action_fields(record)
-    proposal = fields.pop("proposal")
-    return {**fields, "action": proposal["action"], "args": proposal["args"], "at": record.at or datetime.now(UTC)}
-
-
-def _action(row: RowMapping) -> ActionRecord:
-    fields = dict(row)
-    fields["proposal"] = {"action": fields.pop("action"), "args": fields.pop("args")}
-    return read_action(fields | {"at": _aware(row["at"])})
-
-
-def _aware(at: datetime) -> datetime:
-    """SQLite forgets the zone: what is stored is UTC."""
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
