@@ -11,7 +11,7 @@ from datetime import timedelta
 from agents.domain.events import ActionTaken, Event, HandoffRaised, Judged, OfferClosed, OfferMade
 from agents.domain.pack import Pack
 from agents.domain.session import SessionState
-from agents.domain.words import Act, ActionRecord, Facts, Handoff, Offer, Plan, Ruling, Verdict
+from agents.domain.words import Act, ActionRecord, Effect, Facts, Handoff, Offer, Plan, Ruling, Verdict
 from agents.ledger.conflicts import disturbed
 from agents.ledger.ledger import Ledger
 from agents.ledger.steps import Standing, standing, told
@@ -125,12 +125,16 @@ class Decider:
         decision.clause_ids = tuple(dict.fromkeys(clause_id for verdict in verdicts for clause_id in verdict.clause_ids))
         if any(verdict.ruling is not Ruling.ALLOW for verdict in verdicts):
             decision.events += [Judged(turn_id, verdicts, (), 0.0), OfferClosed(turn_id, offer.id, "replaced")]
-            decision.points += points.denied(verdicts)
+            decision.points += points.denied(sorted(verdicts, key=self._only_not_permitted))
             return
         decision.events.append(Judged(turn_id, verdicts, (offer.id,), 0.0))
         calls, spent_calls = await decode_calls(self._model, system_message(self._pack), LEGAL_TASK, (offer.proposals,))
         decision.calls += spent_calls
         await self._execute(decision, turn_id, state, _with(offer, calls), facts, spent, points)
+
+    def _only_not_permitted(self, verdict: Verdict) -> bool:
+        """Whether no clause objects, but none permits either: an objection to another step of the same offer tells more."""
+        return all(self._pack.clause(clause_id).effect is Effect.PERMIT for clause_id in verdict.clause_ids)
 
     def _judged(self, state: SessionState, offer: Offer, facts: Facts, spent: Spent) -> tuple[Verdict, ...]:
         """A confirmed offer's verdicts now, one a step."""

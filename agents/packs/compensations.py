@@ -6,7 +6,7 @@ from typing import Any
 
 from agents.domain.pack import Pack
 from agents.domain.words import Compensation, Ladder, Rung, ToolSpec
-from agents.packs.cel_types import DYN, type_of
+from agents.packs.cel_types import DYN, Type, type_of
 
 Specs = Mapping[str, ToolSpec]
 Found = tuple[str, str]  # message, hint
@@ -70,8 +70,12 @@ def _arguments(spec: ToolSpec, undo: Compensation, by: ToolSpec) -> Iterator[Fou
             yield f"tool {spec.name!r} has no {what} {field!r} to undo it with", hint
         elif (name in call or name.endswith("_cents")) and origin != "args":
             yield f"{name!r} of {by.name!r} must be the call's own", f"args.{name}: what is undone is what was done."
-        elif DYN not in (types := {type_of(wanted[name]), type_of(known[field])}) and len(types) > 1:
+        elif not _fits(type_of(known[field]), type_of(wanted[name])):
             yield f"{name!r} of {by.name!r} has another type than {source} of {spec.name!r}", ""
+
+
+def _fits(given: Type, wanted: Type) -> bool:
+    return DYN in (given, wanted) or given == wanted
 
 
 def _way(name: str, specs: Specs) -> tuple[str, ...]:

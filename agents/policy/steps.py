@@ -25,11 +25,12 @@ def judge_steps(
     verdicts, counted = [], list(spent)
     for number, proposal in enumerate(proposals):
         verdicts.append(policy.judge(proposal, scenario=scenario, facts=facts, confirmed=confirmed, spent=counted, now=now))
-        counted.append(_as_if_planned(proposal, number, now))
+        counted.append(as_if_planned(proposal, number, now))
     return tuple(verdicts)
 
 
-def _as_if_planned(proposal: Proposal, number: int, now: datetime) -> ActionRecord:
+def as_if_planned(proposal: Proposal, number: int, now: datetime) -> ActionRecord:
+    """The ledger line an earlier step of the same offer will have."""
     cents = proposal.args.get("amount_cents")
     amount = cents if type(cents) is int else None
     return ActionRecord(f"step {number}", "", "", proposal, amount, ActionStatus.PLANNED, {}, now)
