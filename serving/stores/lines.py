@@ -39,9 +39,9 @@ async def intend(
     if permits is not None and not permits(await read(connection, counted(record.customer_id, since))):
         record, then = replace(record, status=ActionStatus.FAILED, result={"reason": "no longer permitted"}), ()
     for line in (record, *then):
-        values, anew = _row(line), (c.key == line.key, c.status == ActionStatus.FAILED.value)
-        if not (await connection.execute(update(actions).where(*anew).values(values))).rowcount:
-            await connection.execute(insert(actions).values(values))
+        anew = update(actions).where(c.key == line.key, c.status == ActionStatus.FAILED.value)
+        if row is None or not (await connection.execute(anew.values(_row(line)))).rowcount:
+            await connection.execute(insert(actions).values(_row(line)))
     return record
 
 
