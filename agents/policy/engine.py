@@ -92,6 +92,11 @@ class PolicyEngine:
             self._elsewhere[place] = other
         return self._elsewhere[place]
 
+    @property
+    def currency(self) -> str:
+        """Of every amount in minor units that it judges."""
+        return self._pack.currency
+
     def judge(
         self,
         proposal: Proposal,
