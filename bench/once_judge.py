@@ -48,7 +48,7 @@ class Ended:
         if self.moved != (int(done),) * len(self.moved):
             how, said = HALF if len(set(self.moved)) > 1 else "not as written", ", ".join(self.statuses) or "nothing"
             return f"{how}: ledger says {said}, money moved {self.moved} times"
-        tried = not self.trial.several or set(self.statuses) <= {ActionStatus.FAILED.value}  # what was undone is final
+        tried = not self.trial.several or not self.statuses  # else its first process told the customer, and closed the offer
         return "a yes was given again and not carried out" if self.trial.again and not done and tried else None
 
 
