@@ -61,21 +61,19 @@ MOVED = {  # how often money moved: of the one write, or of each of the two
 }
 TELLING_STEPS = frozenset(
     {
-        "second write, intent: not yet begun",
         "second write, tool: committed, answer not read",
         "second write, outcome: committed",
         "undoing, intent: not yet begun",
         "undoing, tool: committed, answer not read",
-        "undoing, outcome: written, not committed",
     }
 )
 BREAKING: Sequence[tuple[Fault, Fault]] = (  # what the second write, and the undoing of the first, meet
     ("refused", "none"),
-    ("failed", "lost"),
     ("lost", "none"),
+    ("refused", "refused"),
+    ("failed", "lost"),
     ("blind", "none"),
     ("refused", "failed"),
-    ("refused", "refused"),
     ("refused", "blind"),
 )
 RECOVERED_AFTER_S = 100.0  # the second process comes when the first one's lease has run out
@@ -150,7 +148,7 @@ def plan(rng: random.Random, count: int) -> list[Trial]:
     once = [Trial(step) for step in STEPS] + [Trial(None, fault) for fault in FAULTS]
     once += [Trial("call: about to be sent", lands_later=True), Trial(None, "lost", idempotent=False)]
     once += [_of_several(step) for step in STEPS_OF_SEVERAL if count or step in TELLING_STEPS]
-    once += [Trial(None, several=True, second=second, undoing=undoing) for second, undoing in BREAKING]
+    once += [Trial(None, several=True, second=second, undoing=undoing) for second, undoing in BREAKING[: None if count else 3]]
     drawn: list[Trial] = []
     while len(once) + len(drawn) < count:
         drawn.append(_drawn_of_several(rng) if rng.random() < 0.4 else _drawn(rng))
