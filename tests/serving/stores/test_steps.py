@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agents.domain.errors import ToolFailed, ToolFailure, ToolRefused, ToolUnknown
+from agents.domain.errors import ToolFailed, ToolFailure, ToolRefused, ToolUnknown, TurnInProgress
+from agents.domain.events import OfferMade, SessionStarted
 from agents.domain.money import Money
 from agents.domain.words import ActionRecord, ActionStatus, Compensation, Offer, Proposal, Step, ToolSpec
 from agents.ledger.ledger import FRESH, Ledger
@@ -267,3 +268,22 @@ async def test_what_follows_a_settled_line_is_written_with_it_or_not_at_all(desk
     assert len(await desk.lines()) == 3
     await desk.store.settle(replace(lines[1], status=FAILED), (undoing, replace(lines[2], status=FAILED)))
     assert await desk.statuses() == [DONE, FAILED, FAILED, PLANNED]
+
+
+async def test_personal_terms_of_every_step_can_be_erased_from_the_log(store: SqlStore) -> None:
+    texts = {"en": "for Ada"}
+    step = Step(Proposal("close", {"name": "Ada"}), None, texts, texts)
+    offer = replace(OFFER, proposal=step.proposal, text=texts, done=texts, undone=texts, then=(step,))
+    await store.append("ses_1", [SessionStarted("ses_1", "shop", "C-1", "en"), OfferMade("t", offer)], expected_seq=0)
+    assert [each.event for each in await store.events("ses_1")][1] == OfferMade("t", offer)
+    await store.erase("C-1")
+    kept = [each.event for each in await store.events("ses_1")]
+    assert "Ada" not in str(kept)
+
+
+async def test_a_customer_whose_offer_is_not_at_its_end_is_not_erased_yet(desk: Desk) -> None:
+    desk.shop.breaks = {"book": [ToolUnknown("lost")]}
+    desk.shop.blind = True
+    await desk.execute()
+    with pytest.raises(TurnInProgress):
+        await desk.store.erase("C-1")
