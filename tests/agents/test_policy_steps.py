@@ -2,14 +2,14 @@
 
 from datetime import UTC, datetime
 
-from agents.domain.words import ActionRecord, ActionStatus, Proposal, Ruling, offer_id
+from agents.domain.words import ActionRecord, ActionStatus, Facts, Proposal, Ruling, offer_id
 from agents.packs.loader import load_pack
 from agents.policy.engine import PolicyEngine
 from agents.policy.steps import judge_steps
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ENGINE = PolicyEngine(load_pack("shop"))
-FACTS = {
+FACTS: Facts = {
     "customer": {"id": "C-1", "verified": True, "member_days": 400, "delivered_orders": 30, "late_days": 0}
     | {"late_order_id": "", "late_order_has_coupon": False},
     "coupons": {"active": 0, "week_cents": 0},
