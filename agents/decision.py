@@ -11,19 +11,21 @@ from datetime import timedelta
 from agents.domain.events import ActionTaken, Event, HandoffRaised, Judged, OfferClosed, OfferMade
 from agents.domain.pack import Pack
 from agents.domain.session import SessionState
-from agents.domain.words import Act, ActionRecord, ActionStatus, Facts, Handoff, Offer, Plan, Ruling
+from agents.domain.words import Act, ActionRecord, Effect, Facts, Handoff, Offer, Plan, Ruling, Verdict
 from agents.ledger.conflicts import disturbed
 from agents.ledger.ledger import Ledger
+from agents.ledger.steps import Standing, standing, told
 from agents.negotiation.offers import Table, choose, lay_table
 from agents.planning.consent import qualified
 from agents.planning.planner import Planned
 from agents.policy.engine import PolicyEngine
+from agents.policy.steps import judge_steps
 from agents.ports import Clock, Model
 from agents.prefix import system_message
 from agents.reflection.check import should_clarify
 from agents.reply.points import Points
 from agents.stages import stage
-from agents.tools.decode import decode_call
+from agents.tools.decode import Calls, decode_calls
 from agents.tools.gather import REFUSED, Gathered
 
 MIN_YES = 0.6  # probability of "accepts" below which a yes is asked for again before anything happens
@@ -127,46 +129,47 @@ class Decider:
         if not _consents(planned, state.lines[-1].text):
             decision.points += [points.text("unsure"), *points.offer(offer)]
             return
-        now = self._clock.now()
-        policy = self._policy.at(state.market, state.tenant)
-        verdict = policy.judge(offer.proposal, scenario=offer.scenario, facts=facts, confirmed=True, spent=spent, now=now)
-        decision.clause_ids = verdict.clause_ids
-        if verdict.ruling is not Ruling.ALLOW:
-            decision.events += [Judged(turn_id, (verdict,), (), 0.0), OfferClosed(turn_id, offer.id, "replaced")]
-            decision.points += points.denied((verdict,))
+        verdicts = self._judged(state, offer, facts, spent)
+        decision.clause_ids = tuple(dict.fromkeys(clause_id for verdict in verdicts for clause_id in verdict.clause_ids))
+        if any(verdict.ruling is not Ruling.ALLOW for verdict in verdicts):
+            decision.events += [Judged(turn_id, verdicts, (), 0.0), OfferClosed(turn_id, offer.id, "replaced")]
+            decision.points += points.denied(sorted(verdicts, key=self._only_not_permitted))
             return
-        decision.events.append(Judged(turn_id, (verdict,), (offer.id,), 0.0))
+        decision.events.append(Judged(turn_id, verdicts, (offer.id,), 0.0))
         with stage("decode"):
-            call, calls = await decode_call(self._model, system_message(self._pack), LEGAL_TASK, (offer.proposal,))
-        decision.calls += calls
-        await self._execute(decision, turn_id, state, replace(offer, proposal=call), facts, spent, points)
+            calls, spent_calls = await decode_calls(self._model, system_message(self._pack), LEGAL_TASK, (offer.proposals,))
+        decision.calls += spent_calls
+        await self._execute(decision, turn_id, state, _with(offer, calls), facts, spent, points)
+
+    def _only_not_permitted(self, verdict: Verdict) -> bool:
+        """Whether no clause objects, but none permits either: an objection to another step of the same offer tells more."""
+        return all(self._pack.clause(clause_id).effect is Effect.PERMIT for clause_id in verdict.clause_ids)
+
+    def _judged(self, state: SessionState, offer: Offer, facts: Facts, spent: Spent) -> tuple[Verdict, ...]:
+        """A confirmed offer's verdicts now, one a step."""
+        policy, now = self._policy.at(state.market, state.tenant), self._clock.now()
+        return judge_steps(policy, offer.proposals, scenario=offer.scenario, facts=facts, confirmed=True, spent=spent, now=now)
 
     async def _execute(
         self, decision: Decision, turn_id: str, state: SessionState, offer: Offer, facts: Facts, spent: Spent, points: Points
     ) -> None:
-        began, policy = self._clock.monotonic(), self._policy.at(state.market, state.tenant)
+        began = self._clock.monotonic()
 
         def permits(now_spent: Spent) -> bool:  # once more, beside what other sessions intend by now
-            if disturbed(offer.proposal, spent, now_spent, self._pack.slots):
+            if any(disturbed(proposal, spent, now_spent, self._pack.slots) for proposal in offer.proposals):
                 return False
-            verdict = policy.judge(
-                offer.proposal, scenario=offer.scenario, facts=facts, confirmed=True, spent=now_spent, now=self._clock.now()
-            )
-            return verdict.ruling is Ruling.ALLOW
+            return all(verdict.ruling is Ruling.ALLOW for verdict in self._judged(state, offer, facts, now_spent))
 
         with stage("ledger"):
-            record = await self._ledger.execute(
+            lines = await self._ledger.execute(
                 offer, session_id=state.session_id, customer_id=state.customer_id, permits=permits
             )
-        decision.events += [
-            ActionTaken(turn_id, record, round(self._clock.monotonic() - began, 4)),
-            OfferClosed(turn_id, offer.id, "accepted"),
-        ]
-        if record.status is ActionStatus.DONE:
-            decision.points.append(points.done(offer, record, facts))
-            return
-        decision.points.append(points.text("pending" if record.status is ActionStatus.UNKNOWN else "failed"))
-        self._hand_off(decision, turn_id, state, points, f"{record.proposal.action} ended {record.status.value}")
+        elapsed_s = round(self._clock.monotonic() - began, 4)
+        decision.events += [ActionTaken(turn_id, line, elapsed_s) for line in lines]
+        decision.events.append(OfferClosed(turn_id, offer.id, "accepted"))
+        decision.points += points.results(offer, lines, facts)
+        if standing(lines) is not Standing.DONE:
+            self._hand_off(decision, turn_id, state, points, told(lines))
 
     def _table(self, decision: Decision, turn_id: str, state: SessionState, scenario: str, facts: Facts, spent: Spent) -> Table:
         now, began = self._clock.now(), self._clock.monotonic()
@@ -193,6 +196,12 @@ class Decider:
         if standing is None:
             decision.events.append(HandoffRaised(turn_id, handoff))
         decision.points.append(points.handoff(handoff))
+
+
+def _with(offer: Offer, calls: Calls) -> Offer:
+    """The offer with the calls as they were decoded."""
+    then = tuple(replace(step, proposal=call) for step, call in zip(offer.then, calls[1:], strict=True))
+    return replace(offer, proposal=calls[0], then=then)
 
 
 def _consents(planned: Planned, text: str) -> bool:

@@ -22,18 +22,21 @@ from agents.domain.events import (
     TurnStarted,
 )
 from agents.domain.pack import Pack
+from agents.domain.render import joined
 from agents.domain.session import SessionState, before_turn, fold
 from agents.domain.words import ActionRecord, ActionStatus
 from agents.lease import Leases
-from agents.ledger.ledger import LOOK_BACK, Ledger
+from agents.ledger.ledger import Ledger
+from agents.ledger.steps import Standing, standing, told
 from agents.ports import Clock, Lease, Store
 from agents.privacy import masked_log
 from agents.reply.points import Points
-from agents.turn import AcceptedTurn, joined
+from agents.turn import AcceptedTurn
 
 log = masked_log("keepword.orphans")
 EVERY_S = 1.0
 AT_ONCE = 8
+OPEN = frozenset({ActionStatus.PLANNED, ActionStatus.INTENDED, ActionStatus.UNKNOWN})
 CarryOn = Callable[[AcceptedTurn], Awaitable[None]]
 
 
@@ -87,11 +90,10 @@ class Orphans:
 
     async def _finish(self, stored: Sequence[StoredEvent], turn_id: str, holder: str, carry_on: CarryOn) -> None:
         before = before_turn([each.event for each in stored], turn_id)
-        line = await self._line(before)
-        if line is not None and line.status is ActionStatus.INTENDED:
+        lines = await self._lines(before)
+        if any(self._ledger.may_still_run(line) for line in lines):
             return  # the dead process's call may still land: when this lease has run out, too, it is certain
-        settled = line is not None and line.status in (ActionStatus.DONE, ActionStatus.UNKNOWN)
-        end = self._told(before, stored, turn_id, line) if line is not None and settled else []
+        end = self._told(before, stored, turn_id, lines) if lines and standing(lines) is not Standing.FAILED else []
         begun = await self._store.append(before.session_id, [TurnRestarted(turn_id), *end], expected_seq=stored[-1].seq)
         if end:
             await self._leases.give_back(before.session_id, holder)
@@ -102,30 +104,32 @@ class Orphans:
         )
         await carry_on(resumed)
 
-    async def _line(self, before: SessionState) -> ActionRecord | None:
-        """The ledger's line of the offer that was open when the turn began, settled if it can be; None: nothing was begun."""
-        offer = before.open_offer
-        if offer is None:
-            return None
-        lines = await self._store.actions(before.customer_id, since=self._clock.now() - LOOK_BACK)
-        line = next((each for each in lines if each.key == offer.id), None)
-        if line is None or line.status is ActionStatus.DONE or self._ledger.may_still_run(line):
-            return line
-        return await self._ledger.reconcile(line)
+    async def _lines(self, before: SessionState) -> Sequence[ActionRecord]:
+        """The ledger's lines of the offer that was open when the turn began, carried on as far as they go; none: nothing was
+        begun."""
+        if before.open_offer is None:
+            return ()
+        lines = await self._store.lines(before.open_offer.id)
+        if any(self._ledger.may_still_run(line) for line in lines):
+            return lines
+        for line in lines:
+            if line.status in OPEN:
+                await self._ledger.reconcile(line)
+        return await self._store.lines(before.open_offer.id)
 
-    def _told(self, before: SessionState, stored: Sequence[StoredEvent], turn_id: str, line: ActionRecord) -> list[Event]:
+    def _told(
+        self, before: SessionState, stored: Sequence[StoredEvent], turn_id: str, lines: Sequence[ActionRecord]
+    ) -> list[Event]:
         """The end of a turn whose action is settled, or stays unknown: what became of it, in the pack's words."""
         offer, state = before.open_offer, fold(each.event for each in stored)
         assert offer is not None
         points = Points(self._pack, state.locale)
-        events: list[Event] = [ActionTaken(turn_id, line, 0.0), OfferClosed(turn_id, offer.id, "accepted")]
-        if line.status is ActionStatus.DONE:
-            said = [points.done(offer, line, state.facts)]
-        else:
-            reason = f"{line.proposal.action} ended {line.status.value}: nobody can say whether it happened"
-            standing = next((each for each in before.handoffs if each.due_at > self._clock.now()), None)
-            handoff = standing or new_handoff(self._pack, before, self._clock, reason=reason)
-            events += [] if standing else [HandoffRaised(turn_id, handoff)]
-            said = [points.text("pending"), points.handoff(handoff)]
+        events: list[Event] = [*(ActionTaken(turn_id, line, 0.0) for line in lines), OfferClosed(turn_id, offer.id, "accepted")]
+        said = points.results(offer, lines, state.facts)
+        if standing(lines) is not Standing.DONE:
+            promised = next((each for each in before.handoffs if each.due_at > self._clock.now()), None)
+            handoff = promised or new_handoff(self._pack, before, self._clock, reason=told(lines))
+            events += [] if promised else [HandoffRaised(turn_id, handoff)]
+            said.append(points.handoff(handoff))
         events += [ReplySentence(turn_id, at, text, "pack") for at, text in enumerate(said)]
         return [*events, TurnDone(turn_id, joined(said, state.locale), {"llm_calls": 0}, {}, offer.clause_ids)]

@@ -51,12 +51,23 @@ class PassingStore:
         return await self._inner.turn_by_key(session_id, idempotency_key)
 
     async def intend(
-        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+        self,
+        record: ActionRecord,
+        *,
+        then: Sequence[ActionRecord] = (),
+        permits: Permits | None = None,
+        since: datetime | None = None,
     ) -> ActionRecord:
-        return await self._inner.intend(record, permits=permits, since=since)
+        return await self._inner.intend(record, then=then, permits=permits, since=since)
 
-    async def settle(self, record: ActionRecord) -> None:
-        await self._inner.settle(record)
+    async def begin(self, record: ActionRecord) -> bool:
+        return await self._inner.begin(record)
+
+    async def settle(self, record: ActionRecord, then: Sequence[ActionRecord] = ()) -> None:
+        await self._inner.settle(record, then)
+
+    async def lines(self, offer_id: str) -> tuple[ActionRecord, ...]:
+        return await self._inner.lines(offer_id)
 
     async def actions(self, customer_id: str, *, since: datetime) -> tuple[ActionRecord, ...]:
         return await self._inner.actions(customer_id, since=since)

@@ -134,15 +134,26 @@ class PlayedStore:
         return None
 
     async def intend(
-        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+        self,
+        record: ActionRecord,
+        *,
+        then: Sequence[ActionRecord] = (),
+        permits: Permits | None = None,
+        since: datetime | None = None,
     ) -> ActionRecord:
         told = self.tape.again("intend")
         if permits is not None and not permits(RECORDS.validate_python(told["others"])):
             return replace(record, status=ActionStatus.FAILED, result={"reason": "no longer permitted"})
         return record if told["mine"] else RECORDS.validate_python(told["stored"])[0]
 
-    async def settle(self, record: ActionRecord) -> None:
+    async def begin(self, record: ActionRecord) -> bool:
+        return bool(self.tape.again("begin"))
+
+    async def settle(self, record: ActionRecord, then: Sequence[ActionRecord] = ()) -> None:
         return None
+
+    async def lines(self, offer_id: str) -> tuple[ActionRecord, ...]:
+        return RECORDS.validate_python(self.tape.again("lines"))
 
     async def actions(self, customer_id: str, *, since: datetime) -> tuple[ActionRecord, ...]:
         return RECORDS.validate_python(self.tape.again("actions"))

@@ -175,23 +175,41 @@ class Store(Protocol):
         ...
 
     async def intend(
-        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+        self,
+        record: ActionRecord,
+        *,
+        then: Sequence[ActionRecord] = (),
+        permits: Permits | None = None,
+        since: datetime | None = None,
     ) -> ActionRecord:
         """Write the intent unless `record.key` is there; return what is stored now (the caller compares the attempt). A failed
         line is intended anew. One customer's intents take turns: `permits` sees the others from `since` on, and what it
-        denies is stored as failed instead, in the same transaction."""
+        denies is stored as failed instead, in the same transaction. So are `then`, the lines of the offer's later steps,
+        written only where the intent is."""
         ...
 
-    async def settle(self, record: ActionRecord) -> None:
-        """Overwrite the status and result of `record.key`."""
+    async def begin(self, record: ActionRecord) -> bool:
+        """The planned line's turn has come: its status, result and time are `record`'s now. False when it is planned no
+        longer: somebody else was first."""
+        ...
+
+    async def settle(self, record: ActionRecord, then: Sequence[ActionRecord] = ()) -> None:
+        """Overwrite the status and result of `record.key` while it is intended or unknown; what is final stays. In the same
+        transaction, and only then, write what follows from it for the other lines of its offer, each if nothing stands
+        against it: a new line, a planned one that is given up, a done one that is undone."""
+        ...
+
+    async def lines(self, offer_id: str) -> tuple[ActionRecord, ...]:
+        """Every ledger line of an offer, of any status: its steps in order, then what undoes them, the last step first."""
         ...
 
     async def actions(self, customer_id: str, *, since: datetime) -> tuple[ActionRecord, ...]:
-        """A customer's ledger lines from `since` on, intended, done and unknown ones (they all count against caps)."""
+        """A customer's ledger lines from `since` on, planned, intended, done and unknown ones (they all count against caps),
+        and those that undo."""
         ...
 
     async def unsettled(self) -> tuple[ActionRecord, ...]:
-        """Ledger lines left intended or unknown, oldest first: what recovery reconciles."""
+        """Ledger lines left planned, intended, unknown or stuck, oldest first: what recovery looks after."""
         ...
 
 

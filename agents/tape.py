@@ -177,7 +177,12 @@ class TapedStore(PassingStore):
     """Tapes what the ledger's lines said."""
 
     async def intend(
-        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+        self,
+        record: ActionRecord,
+        *,
+        then: Sequence[ActionRecord] = (),
+        permits: Permits | None = None,
+        since: datetime | None = None,
     ) -> ActionRecord:
         others: list[ActionRecord] = []
 
@@ -185,11 +190,21 @@ class TapedStore(PassingStore):
             others[:] = lines
             return permits is None or permits(lines)
 
-        stored = await super().intend(record, permits=noting if permits is not None else None, since=since)
+        stored = await super().intend(record, then=then, permits=noting if permits is not None else None, since=since)
         mine = stored.result.get("attempt") == record.result.get("attempt")
         told = {"others": _plain(RECORDS, tuple(others)), "mine": mine, "stored": _plain(RECORDS, (stored,))}
         _hear("intend", lambda: told)
         return stored
+
+    async def begin(self, record: ActionRecord) -> bool:
+        begun = await super().begin(record)
+        _hear("begin", lambda: begun)
+        return begun
+
+    async def lines(self, offer_id: str) -> tuple[ActionRecord, ...]:
+        lines = await super().lines(offer_id)
+        _hear("lines", lambda: _plain(RECORDS, lines))
+        return lines
 
     async def actions(self, customer_id: str, *, since: datetime) -> tuple[ActionRecord, ...]:
         lines = await super().actions(customer_id, since=since)

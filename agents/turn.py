@@ -26,6 +26,7 @@ from agents.domain.events import (
     TurnStarted,
 )
 from agents.domain.pack import Pack
+from agents.domain.render import joined
 from agents.domain.session import SessionState, apply
 from agents.domain.words import Act, Locale
 from agents.known import Known, KnownSessions
@@ -215,7 +216,8 @@ class TurnLoop:
         """What ends a turn that is open although nobody holds the session: its process died, and its lease has run out."""
         if state.open_turn_id is None:
             return ()
-        return ending(self._pack, state, await self._store.actions(state.customer_id, since=self._clock.now() - LOOK_BACK))
+        lines = await self._store.lines(state.open_offer.id) if state.open_offer is not None else ()
+        return ending(self._pack, state, lines, self._clock)
 
     async def _repeated(self, session_id: str, turn_id: str) -> AcceptedTurn:
         stored = await self._store.events(session_id)
@@ -323,8 +325,3 @@ class TurnLoop:
         recorder.hold(HandoffRaised(recorder.turn_id, handoff))
         message = joined([points.text("unavailable"), points.handoff(handoff)], recorder.state.locale)
         await recorder.end(TurnFailed(recorder.turn_id, kind, message))
-
-
-def joined(sentences: list[str], locale: Locale) -> str:
-    """Sentences as one text: Chinese sets no space between them."""
-    return ("" if locale == "zh" else " ").join(sentences)

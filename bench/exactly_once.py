@@ -1,7 +1,8 @@
 """`keepword eval exactly-once`: real processes killed at every step of a write, answers lost, late and doubled, two databases.
 
-One trial is one customer's confirmed refund: a process serves it and dies (or its tool misbehaves), a second process recovers,
-and in half the trials the customer says yes once more. The shop's own database tells how often the money moved.
+One trial is one customer's confirmed refund, or a coupon and a cancellation in one offer: a process serves it and dies (or its
+tool misbehaves), a second process recovers, and in half the trials the customer says yes once more. The shop's own database
+tells how often the money moved. `bench.once_judge` says whether that is right.
 """
 
 import asyncio
@@ -13,11 +14,10 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,16 +26,18 @@ from typing import Any
 from sqlalchemy import create_engine, text
 
 from agents.domain.errors import EngineUnavailable
+from agents.domain.events import OfferMade
 from agents.domain.pack import Pack
-from agents.domain.words import Act, ActionStatus
+from agents.domain.words import Act
 from agents.packs.loader import load_pack, tools_module
 from agents.packs.shop.shop import open_shop
 from agents.ports import ModelRequest, ToolCall
 from agents.recovery import TRIES
 from agents.tools.backoffice import PackBackOffice
-from bench.faults import FAULTS, STEPS, Fault, FaultyOffice, SteppedStore, Steps, watch_tool
+from bench.faults import FAULTS, STEPS, STEPS_OF_SEVERAL, UNDO, Fault, FaultyOffice, SteppedStore, Steps, watch_tool
+from bench.once_judge import Ended, Trial, result
 from bench.postgres import running_postgres
-from bench.result import BenchResult, bar, quantile
+from bench.result import BenchResult
 from serving.embedded import EmbeddedDesk
 from serving.scripted import ScriptedModel, TableRetriever
 from serving.settings import Settings
@@ -43,45 +45,38 @@ from serving.stores.signing import Signer
 from serving.stores.sql import SqlStore
 from serving.stores.tables import metadata
 
-BROKEN, YES = "my mugs came broken, KW-1042", "yes please"
-TABLE = {BROKEN: ("damaged_item", Act.ASKS), YES: ("damaged_item", Act.ACCEPTS)}
-SESSION, CUSTOMER = "ses_trial", "C-001"
-MONEY = "SELECT count(*) FROM refunds WHERE order_id = 'KW-1042'"
+BROKEN, CANCEL, YES = "my mugs came broken, KW-1042", "cancel KW-1121", "yes please"
+TABLE = {
+    BROKEN: ("damaged_item", Act.ASKS),
+    CANCEL: ("cancel_order", Act.ASKS),
+    YES: ("damaged_item", Act.ACCEPTS),
+}
+SESSION = "ses_trial"
+MOVED = {  # how often money moved: of the one write, or of each of the two
+    False: ("SELECT count(*) FROM refunds WHERE order_id = 'KW-1042'",),
+    True: (
+        "SELECT count(*) FROM coupons WHERE order_id = 'KW-1121'",
+        "SELECT count(*) FROM refunds WHERE order_id = 'KW-1121'",
+    ),
+}
+TELLING_STEPS = frozenset(
+    {
+        "second write, tool: committed, answer not read",
+        "second write, outcome: committed",
+        "undoing, intent: not yet begun",
+        "undoing, tool: committed, answer not read",
+    }
+)
+BREAKING: Sequence[tuple[Fault, Fault]] = (  # what the second write, and the undoing of the first, meet
+    ("refused", "none"),
+    ("lost", "none"),
+    ("refused", "refused"),
+    ("failed", "lost"),
+    ("blind", "none"),
+    ("refused", "failed"),
+    ("refused", "blind"),
+)
 RECOVERED_AFTER_S = 100.0  # the second process comes when the first one's lease has run out
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """`step` None: the process lives. `lands_later`: the killed process's request reaches the tool after the recovery."""
-
-    step: str | None
-    fault: Fault = "none"
-    idempotent: bool = True
-    again: bool = False
-    lands_later: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What a trial came to. `status` is the ledger's ("" without a line), `moved` how often money did."""
-
-    trial: Trial
-    killed: bool
-    status: str
-    moved: int
-    handed_over: bool
-    recovery_s: float
-
-    def wrong(self) -> str | None:
-        """Why this is not exactly once; None when it is."""
-        decided = int(self.status == ActionStatus.DONE.value)
-        if self.status in (ActionStatus.UNKNOWN.value, ActionStatus.INTENDED.value):
-            if self.moved > 1:
-                return "moved twice"
-            return None if self.handed_over else "left unknown"
-        if self.moved != decided:
-            return f"ledger says {self.status or 'nothing'}, money moved {self.moved} times"
-        return "a yes was given again and not carried out" if self.trial.again and not decided else None
 
 
 @dataclass
@@ -119,9 +114,9 @@ class Place:
                 connection.execute(text("TRUNCATE " + ", ".join(metadata.tables)))
             engine.dispose()
 
-    def moved(self) -> int:
+    def moved(self, trial: Trial) -> tuple[int, ...]:
         with sqlite3.connect(self.folder / "trial" / "pack-shop" / "shop.db") as shop:
-            return int(shop.execute(MONEY).fetchone()[0])
+            return tuple(int(shop.execute(query).fetchone()[0]) for query in MOVED[trial.several])
 
     async def make(self) -> None:
         """Both databases once, to copy from."""
@@ -144,22 +139,41 @@ def run(*, seed: int = 0, quick: bool = False, progress: Callable[[int, int], No
             ended = {each: job.result() for each, job in jobs.items()}
         if progress is not None:
             progress(2, 2)
-    return _result(ended)
+    return result(ended)
 
 
 def plan(rng: random.Random, count: int) -> list[Trial]:
-    """At least one trial of every kind, filled up to `count` with kinds drawn at random."""
+    """At least one trial of every kind, filled up to `count` with kinds drawn at random; of offers of several writes only the
+    steps most unlike each other where `count` is 0."""
     once = [Trial(step) for step in STEPS] + [Trial(None, fault) for fault in FAULTS]
     once += [Trial("call: about to be sent", lands_later=True), Trial(None, "lost", idempotent=False)]
+    once += [_of_several(step) for step in STEPS_OF_SEVERAL if count or step in TELLING_STEPS]
+    once += [Trial(None, several=True, second=second, undoing=undoing) for second, undoing in BREAKING[: None if count else 3]]
     drawn: list[Trial] = []
     while len(once) + len(drawn) < count:
-        if rng.random() < 0.7:
-            later = rng.random() < 0.1
-            step = "call: about to be sent" if later else rng.choice(STEPS)
-            drawn.append(Trial(step, "none", later or rng.random() < 0.75, rng.random() < 0.5, later))
-        else:
-            drawn.append(Trial(None, rng.choice(FAULTS), rng.random() < 0.75, rng.random() < 0.5))
+        drawn.append(_drawn_of_several(rng) if rng.random() < 0.4 else _drawn(rng))
     return once + drawn
+
+
+def _drawn(rng: random.Random) -> Trial:
+    if rng.random() < 0.7:
+        later = rng.random() < 0.1
+        step = "call: about to be sent" if later else rng.choice(STEPS)
+        return Trial(step, "none", later or rng.random() < 0.75, rng.random() < 0.5, later)
+    return Trial(None, rng.choice(FAULTS), rng.random() < 0.75, rng.random() < 0.5)
+
+
+def _drawn_of_several(rng: random.Random) -> Trial:
+    sure, again = rng.random() < 0.75, rng.random() < 0.5
+    if rng.random() < 0.7:
+        return replace(_of_several(rng.choice(STEPS_OF_SEVERAL)), idempotent=sure, again=again)
+    first, second, undoing = (rng.choice(("none", *FAULTS, "refused", "failed")) for _ in range(3))
+    return Trial(None, first, sure, again, several=True, second=second, undoing=undoing)
+
+
+def _of_several(step: str) -> Trial:
+    """A trial killed at `step`; where that is in the undoing, the second write has to fail."""
+    return Trial(step, several=True, second="refused" if step.startswith(UNDO) else "none")
 
 
 def campaign(url: str, folder: Path, trials: Sequence[Trial]) -> list[Ended]:
@@ -179,7 +193,8 @@ def _one(place: Place, trial: Trial) -> Ended:
     if os.waitstatus_to_exitcode(_in_child(lambda: _recover(place, trial, report))) != 0:
         raise RuntimeError(f"a recovery broke: {trial}")
     told = json.loads(report.read_text())
-    return Ended(trial, os.WIFSIGNALED(code), told["status"], place.moved(), told["handed_over"], told["recovery_s"])
+    statuses, moved = tuple(told["statuses"]), place.moved(trial)
+    return Ended(trial, os.WIFSIGNALED(code), statuses, moved, told["handed_over"], told["recovery_s"])
 
 
 def _in_child(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
@@ -202,10 +217,10 @@ def _in_child(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
 async def _serve(place: Place, trial: Trial) -> None:
     """The first process: an offer, a yes, and what the trial does to it."""
     steps = Steps()
-    faults: list[Fault] = [trial.fault]
+    faults: list[Fault] = [trial.fault, trial.second, trial.undoing] if trial.several else [trial.fault]
     async with _desk(place, TrialClock(), steps, trial, faults) as (desk, office):
-        await desk.start_session(CUSTOMER, session_id=SESSION, locale="en")
-        await desk.say(SESSION, BROKEN)
+        await desk.start_session("C-023" if trial.several else "C-001", session_id=SESSION, locale="en")
+        await desk.say(SESSION, CANCEL if trial.several else BROKEN)
         steps.armed = trial.step
         await desk.say(SESSION, YES)
         if office.landing:
@@ -217,7 +232,7 @@ async def _recover(place: Place, trial: Trial, report: Path) -> None:
     another yes."""
     clock = TrialClock(RECOVERED_AFTER_S)
     async with _desk(place, clock, Steps(), trial, [], clock.pause) as (desk, office):
-        office.blind = trial.fault == "blind"
+        office.blind = "blind" in (trial.fault, trial.second, trial.undoing)
         ledger, store = desk.rooms.ledger, desk.store
         before = await store.unsettled()
         began = time.perf_counter()
@@ -232,10 +247,10 @@ async def _recover(place: Place, trial: Trial, report: Path) -> None:
                 await office.inner.call(record.proposal.action, record.proposal.args, call)
         if trial.again:
             await desk.say(SESSION, YES)
-        lines = await store.actions(CUSTOMER, since=clock.now() - timedelta(days=1))
-        state = await desk.state(SESSION)
+        state, events = await desk.state(SESSION), await store.events(SESSION)
+        offers = [stored.event.offer.id for stored in events if isinstance(stored.event, OfferMade)]
         told = {
-            "status": lines[0].status.value if lines else "",
+            "statuses": [line.status.value for line in await store.lines(offers[0])],
             "handed_over": bool(state.handoffs),
             "recovery_s": recovery_s if before else 0.0,
         }
@@ -275,37 +290,3 @@ async def _desk(
 
 def _silent(_request: ModelRequest) -> str:
     raise EngineUnavailable("no model in this evaluation")
-
-
-def _result(ended: Mapping[str, Sequence[Ended]]) -> BenchResult:
-    everything = [(database, each) for database, trials in ended.items() for each in trials]
-    wrong = [(database, each, why) for database, each in everything if (why := each.wrong()) is not None]
-    recovered = [each.recovery_s for _, each in everything if each.recovery_s]
-    not_killed = sum(each.trial.step is not None and not each.killed for _, each in everything)
-    bars = {
-        "not_exactly_once": bar(sum(why != "left unknown" for _, _, why in wrong), 0),
-        "left_unknown": bar(sum(why == "left unknown" for _, _, why in wrong), 0),
-        "kills_that_missed": bar(not_killed, 0),
-        "trials_a_database": bar(min(len(trials) for trials in ended.values()), None),
-        "recovery_p99_s": bar(quantile(recovered, 0.99), None),
-    }
-    return BenchResult(
-        "eval exactly-once",
-        bars,
-        {
-            "steps": list(STEPS),
-            "faults": [*FAULTS, "lands after the recovery", "a tool without keys"],
-            "databases": {database: dict(_tally(trials)) for database, trials in ended.items()},
-            "recovery_s": {"p50": round(quantile(recovered, 0.5), 4), "max": round(max(recovered, default=0.0), 4)},
-            "wrong": [{"database": database, "why": why, **asdict(each)} for database, each, why in wrong[:10]],
-        },
-    )
-
-
-def _tally(trials: Sequence[Ended]) -> Counter[str]:
-    """How trials ended: killed or not, the ledger's word, times the money moved."""
-    return Counter(
-        f"{'killed' if each.killed else 'lived'}, {each.status or 'no line'}, moved {each.moved}"
-        + (", handed over" if each.handed_over else "")
-        for each in trials
-    )

@@ -13,7 +13,7 @@ import aiosqlite
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from agents.domain.errors import ToolFailure, ToolUnknown
+from agents.domain.errors import ToolFailed, ToolFailure, ToolRefused, ToolUnknown
 from agents.domain.events import ActionTaken, Event, StoredEvent, TurnDone
 from agents.domain.words import ActionRecord, Proposal, ToolSpec
 from agents.passing_store import PassingStore
@@ -39,7 +39,31 @@ STEPS = (
 )
 """Every step of a confirmed write, in order."""
 
-Fault = Literal["none", "lost", "never sent", "late", "very late", "doubled", "blind"]
+WRITE_STEPS = (
+    "intent: not yet begun",
+    "intent: written, not committed",
+    "intent: committed",
+    "call: about to be sent",
+    "tool: transaction open",
+    "tool: before the money moves",
+    "tool: money moved, no receipt yet",
+    "tool: receipt written, not committed",
+    "tool: committed, answer not read",
+    "outcome: about to be written",
+    "outcome: written, not committed",
+    "outcome: committed",
+)
+SECOND, UNDO = "second write, ", "undoing, "
+STEPS_OF_SEVERAL = (
+    *STEPS[: STEPS.index("events: action not yet recorded")],
+    *(SECOND + step for step in WRITE_STEPS),
+    *(UNDO + step for step in WRITE_STEPS),
+    *STEPS[STEPS.index("events: action not yet recorded") :],
+)
+"""Every step of an offer of two writes whose second may have to be undone: the first write, the second, the undoing of the
+first, the end of the turn."""
+
+Fault = Literal["none", "lost", "never sent", "late", "very late", "doubled", "blind", "refused", "failed"]
 FAULTS: tuple[Fault, ...] = ("lost", "never sent", "late", "very late", "doubled", "blind")
 LATE_S = {"late": 0.4, "very late": 1.2}  # after its answer was given up: between the ledger's looks, and after the last
 
@@ -49,9 +73,10 @@ class Steps:
     """Kills this process when the step in `armed` is reached."""
 
     armed: str | None = None
+    phase: str = ""  # which write of an offer of several: what stands before the names of its steps
 
     def reach(self, step: str) -> None:
-        if step == self.armed:
+        if self.phase + step == self.armed:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -60,7 +85,7 @@ class SteppedStore(PassingStore):
 
     def __init__(self, inner: Store, steps: Steps, engine: AsyncEngine) -> None:
         super().__init__(inner)
-        self._steps = steps
+        self._steps, self._beginning = steps, False
         event.listen(engine.sync_engine, "after_cursor_execute", self._executed)
 
     def _executed(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -69,19 +94,33 @@ class SteppedStore(PassingStore):
         elif statement.startswith("INSERT INTO actions"):
             self._steps.reach("intent: written, not committed")
         elif statement.startswith("UPDATE actions"):
-            self._steps.reach("outcome: written, not committed")
+            self._steps.reach(f"{'intent' if self._beginning else 'outcome'}: written, not committed")
 
     async def intend(
-        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+        self,
+        record: ActionRecord,
+        *,
+        then: Sequence[ActionRecord] = (),
+        permits: Permits | None = None,
+        since: datetime | None = None,
     ) -> ActionRecord:
         self._steps.reach("intent: not yet begun")
-        stored = await super().intend(record, permits=permits, since=since)
+        stored = await super().intend(record, then=then, permits=permits, since=since)
         self._steps.reach("intent: committed")
         return stored
 
-    async def settle(self, record: ActionRecord) -> None:
+    async def begin(self, record: ActionRecord) -> bool:
+        self._steps.phase = UNDO if record.undoes else SECOND
+        self._steps.reach("intent: not yet begun")
+        self._beginning = True
+        begun = await super().begin(record)
+        self._beginning = False
+        self._steps.reach("intent: committed")
+        return begun
+
+    async def settle(self, record: ActionRecord, then: Sequence[ActionRecord] = ()) -> None:
         self._steps.reach("outcome: about to be written")
-        await super().settle(record)
+        await super().settle(record, then)
         self._steps.reach("outcome: committed")
 
     async def append(
@@ -93,6 +132,7 @@ class SteppedStore(PassingStore):
         expected_hash: str | None = None,
         release: str | None = None,
     ) -> tuple[StoredEvent, ...]:
+        self._steps.phase = ""
         acted = any(isinstance(each, ActionTaken) for each in events)
         if acted:
             self._steps.reach("events: action not yet recorded")
@@ -130,6 +170,10 @@ class FaultyOffice:
             call = replace(call, key=f"{call.key}-{self.calls}-{os.getpid()}")
         fault = self.faults.pop(0) if self.faults else "none"
         self.steps.reach("call: about to be sent")
+        if fault == "refused":
+            raise ToolRefused("not any more")
+        if fault == "failed":
+            raise ToolFailed("the system is busy")
         if fault == "never sent":
             raise ToolUnknown("the connection broke before anything was sent")
         if fault in LATE_S:
@@ -160,6 +204,9 @@ class FaultyOffice:
             await self.inner.call(tool, args, call)
 
 
+MOVES = ("INSERT INTO REFUNDS", "INSERT INTO COUPONS", "DELETE FROM COUPONS")
+
+
 async def watch_tool(writer: aiosqlite.Connection, steps: Steps) -> None:
     """Kill inside the shop's own transaction: SQLite says each statement before it runs."""
 
@@ -167,7 +214,7 @@ async def watch_tool(writer: aiosqlite.Connection, steps: Steps) -> None:
         head = statement.lstrip().upper()
         if head.startswith("SELECT CALL, RECEIPT"):
             steps.reach("tool: transaction open")
-        elif head.startswith("INSERT INTO REFUNDS"):
+        elif head.startswith(MOVES):
             steps.reach("tool: before the money moves")
         elif head.startswith("INSERT INTO RECEIPTS"):
             steps.reach("tool: money moved, no receipt yet")

@@ -1,4 +1,4 @@
-"""Sixty mistakes that people make in a pack, each planted alone into a sound one."""
+"""Mistakes that people make in a pack, each planted alone into a sound one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +26,8 @@ RUNG = "[[ladder.late_order.rung]]"
 TERMS = 'args = { order_id = "order.id", amount_cents = "order.shipping_cents" }'
 SCENARIO, PERSON, CHAT = "[scenario.late_order]", "[scenario.person]", "[scenario.small_talk]"
 SHOP = "policy/"
+UNDOES, WITHDRAW = 'compensated_by="withdraw_coupon"', "async def withdraw_coupon"
+THEN = "[[ladder.cancel_order.rung.then]]"
 
 
 def _fact(file: str, old: str, new: str, pack: str = "starter", at: str = "when:") -> Plant:
@@ -42,6 +44,10 @@ def _never(file: str, old: str, new: str, pack: str = "starter", at: str = "when
 
 def _clash(file: str, old: str, new: str, pack: str = "starter", at: str = "when:", told_in: str = "") -> Plant:
     return Plant("contradiction", pack, file, old, new, at, told_in)
+
+
+def _undo(file: str, old: str, new: str, at: str) -> Plant:
+    return Plant("undoing", "shop", file, old, new, at)
 
 
 PLANTS: Sequence[Plant] = (
@@ -77,7 +83,7 @@ PLANTS: Sequence[Plant] = (
     _never(SHOP + "missing.delivered.md", '"delivered"', '"arrived"', "shop"),
     _never(SHOP + "cancel.shipped.md", "scenario: cancel_order", "scenario: coupon_request", "shop", at="action:"),
     _never(SHOP + "seller.deposit.raised.md", "scenario: seller_qualification", "scenario: change_of_mind", "shop", at="action:"),
-    _never(SHOP + "coupon.delay.md", "scenario: coupon_request", "scenario: cancel_order", "shop", at="action:"),
+    _never(SHOP + "coupon.delay.md", "scenario: coupon_request", "scenario: change_of_mind", "shop", at="action:"),
     _clash(ONCE, "order.refunded_cents > 0", "order.late_days >= 0", told_in=LATE),
     _clash(ONCE, "order.refunded_cents > 0", 'order.state == "on_the_way"', told_in=LATE),
     _clash(ONCE, "order.refunded_cents > 0", "true", told_in=LATE),
@@ -99,6 +105,14 @@ PLANTS: Sequence[Plant] = (
     Plant("missing translation", "starter", "scenarios.toml", ', zh = "请问是哪个订单？订单号类似A-1001。"', "", "[slot.order_id]"),
     Plant("missing translation", "starter", "ladders.toml", ', zh = "已为订单{order.id}退款{amount}。"', "", RUNG),
     Plant("missing translation", "starter", "pack.toml", ', zh = "这次未能办理成功。"', "", "failed ="),
+    _undo("tools.py", UNDOES, 'compensated_by="withdraw_coupons"', "async def issue_coupon"),
+    _undo("tools.py", '{"code": "receipt.code"}', "{}", "async def issue_coupon"),
+    _undo("tools.py", "receipt.code", "receipt.number", "async def issue_coupon"),
+    _undo("tools.py", "receipt.code", "args.amount_cents", "async def issue_coupon"),
+    _undo("tools.py", f'@tool(kind="write")\n{WITHDRAW}', f'@tool(kind="write", compensated_by="issue_coupon", compensation={{"reason": "args.code"}})\n{WITHDRAW}', WITHDRAW),
+    _undo("ladders.toml", 'undone.en = "The coupon {receipt.code} is withdrawn again."\n', "", "undone.zh"),
+    _undo("ladders.toml", f'{THEN}\naction = "cancel_order"', f'{THEN}\naction = "cancel_orders"', THEN),
+    _undo("pack.toml", "[texts.undone]", "[texts.taken_back]", "[texts.taken_back]"),
     Plant("syntax", "starter", LATE, "order.late_days >= param", "order.late_days => param", "when:"),
     Plant("syntax", "starter", LATE, "effect: permit", "effect: allow", "effect:"),
     Plant("syntax", "starter", "ladders.toml", 'action = "refund"', 'action = "refund', 'action = "refund'),

@@ -123,7 +123,7 @@ def _counted(rule: Rule, spent: Sequence[ActionRecord]) -> list[ActionRecord]:
     if not isinstance(days, int):
         return []
     since = NOW - timedelta(days=days)
-    known = [line for line in spent if line.status in COUNTED and line.at is not None and line.at > since]
+    known = [line for line in spent if line.status in COUNTED and not line.undoes and line.at is not None and line.at > since]
     return [line for line in known if ANY in rule.actions or line.proposal.action in rule.actions]
 
 

@@ -6,13 +6,14 @@ Some of what is allowed is carried out, so that later proposals meet used-up ord
 import math
 import random
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents.domain.money import Money
 from agents.domain.pack import Pack
-from agents.domain.words import ActionRecord, ActionStatus, Facts, Money, Offer, Proposal, Ruling
+from agents.domain.words import ActionRecord, ActionStatus, Facts, Offer, Proposal, Ruling
 from agents.ledger.ledger import LOOK_BACK
 from agents.packs.loader import tools_module
 from agents.ports import ToolCall
@@ -27,6 +28,7 @@ from serving.scripted import ScriptedModel
 
 A_WORLD = 2_500
 CARRIED_OUT = 0.1
+SEVERAL = 0.1  # share of proposals that are made as offers of several writes, too
 ACTIONS: Mapping[str, tuple[str, ...]] = {  # action -> its arguments
     "refund_partial": ("order_id", "amount_cents"),
     "refund_full": ("order_id", "amount_cents", "send_back"),
@@ -38,16 +40,24 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {  # action -> its arguments
     "issue_coupon": ("amount_cents", "reason", "order_id"),
     "submit_seller_application": ("seller_id",),
     "request_deposit": ("seller_id", "amount_cents"),
+    "withdraw_coupon": ("code",),
 }
 FIT: Mapping[str, tuple[str, ...]] = {  # scenario -> actions somebody might think of there
     "damaged_item": ("refund_partial", "refund_partial", "refund_full", "send_replacement"),
     "missing_parcel": ("start_trace", "reship", "refund_full"),
     "change_of_mind": ("open_return", "refund_full"),
-    "cancel_order": ("cancel_order",),
+    "cancel_order": ("cancel_order", "cancel_order", "issue_coupon", "withdraw_coupon"),
     "coupon_request": ("issue_coupon",),
     "seller_qualification": ("submit_seller_application", "request_deposit"),
 }
-TYPES: Mapping[str, type] = {"order_id": str, "amount_cents": int, "send_back": bool, "reason": str, "seller_id": str}
+TYPES: Mapping[str, type] = {
+    "order_id": str,
+    "amount_cents": int,
+    "send_back": bool,
+    "reason": str,
+    "seller_id": str,
+    "code": str,
+}
 WRONG: tuple[Any, ...] = (
     None, "500", 5.0, -1, 0, True, 10**30, -(10**30), math.nan, math.inf, [], {}, "", "\x00", {"$gt": 0}, ORDERS_TO_OTHERS[0],
 )  # fmt: skip
@@ -109,6 +119,8 @@ class Proposer:
         facts = await self._known(customer, scenario, {"order_id": order, "seller_id": seller})
         confirmed = rng.random() < 0.8
         spent = await self._lines(customer)
+        if scenario in FIT and rng.random() < SEVERAL:
+            self._several(customer, scenario, facts, spent, order, seller)
         verdict = self.desk.judge(Proposal(action, args), scenario=scenario, facts=facts, confirmed=confirmed, spent=spent)
         allowed = verdict.ruling is Ruling.ALLOW
         self.count.add(f"{verdict.ruling}")
@@ -128,15 +140,48 @@ class Proposer:
         if allowed and rng.random() < CARRIED_OUT:
             await self._carry_out(customer, scenario, Proposal(action, args))
 
+    def _several(
+        self, customer: str, scenario: str, facts: Facts, spent: Sequence[ActionRecord], order: str, seller: str
+    ) -> None:
+        """Two or three writes in one offer: allowed together only where each is legal beside the ones before it."""
+        actions = [self.rng.choice(FIT[scenario]) for _ in range(self.rng.choice((2, 2, 3)))]
+        if scenario == "cancel_order" and self.rng.random() < 0.5:
+            actions = ["issue_coupon", "cancel_order"]
+        calls = [
+            Proposal(action, {name: self._fitting(name, action, customer, order, seller) for name in ACTIONS[action]})
+            for action in actions
+        ]
+        done, wrong = list(self._done.get(customer, ())), None
+        for call in calls:
+            wrong = wrong or self._judged(call.action, call.args, scenario, customer, order, seller, done)
+            done.append(Done(call.action, int(call.args.get("amount_cents", 0)), self.clock.now()))
+        verdicts = self.desk.judge_steps(calls, scenario=scenario, facts=facts, confirmed=True, spent=spent)
+        allowed = all(verdict.ruling is Ruling.ALLOW for verdict in verdicts)
+        self.count.add("several writes")
+        if allowed and wrong is not None:
+            self.count.add("illegal", f"{scenario}/{calls} of {customer}: {wrong}")
+        if wrong is None:
+            self.count.add("several legal writes")
+            if not allowed:
+                self.count.add("several legal writes not allowed", f"{scenario}/{calls} of {customer}: {verdicts}")
+
     def _judged(
-        self, action: str, args: Mapping[str, Any], scenario: str, customer: str, order: str, seller: str
+        self,
+        action: str,
+        args: Mapping[str, Any],
+        scenario: str,
+        customer: str,
+        order: str,
+        seller: str,
+        done: Sequence[Done] | None = None,
     ) -> str | None:
         """Why the proposal is illegal; None when it is well-formed, about what was read, and the oracle has no objection."""
         if set(args) != set(ACTIONS.get(action, ())) or any(type(value) is not TYPES[name] for name, value in args.items()):
             return "malformed"
         if args.get("order_id") not in (None, "", order) or args.get("seller_id") not in (None, seller):
             return "about another thing than was read"
-        world = World(self._database, customer, self.clock.now(), self._done.get(customer, ()))
+        earlier = self._done.get(customer, ()) if done is None else done
+        world = World(self._database, customer, self.clock.now(), earlier)
         return illegal(action, args, scenario=scenario, world=world)
 
     def _fitting(self, name: str, action: str, customer: str, order: str, seller: str) -> Any:
@@ -145,7 +190,7 @@ class Proposer:
             return self._amount(action, order, seller)
         if name == "order_id" and action == "issue_coupon":
             return self.rng.choice(("", order))
-        choices = {"order_id": order, "seller_id": seller, "send_back": self.rng.random() < 0.5}
+        choices = {"order_id": order, "seller_id": seller, "send_back": self.rng.random() < 0.5, "code": "CP-8004"}
         return self.rng.choice(("delay", "loyalty")) if name == "reason" else choices[name]
 
     def _amount(self, action: str, order: str, seller: str) -> int:
@@ -205,7 +250,7 @@ class Proposer:
         money = Money(amount, self.pack.currency) if isinstance(amount, int) else None
         self._carried += 1
         offer = Offer(f"direct{self._carried}", scenario, 0, proposal, money, {}, {}, ())
-        record = await self.desk.rooms.ledger.execute(offer, session_id="direct", customer_id=customer)
+        (record,) = await self.desk.rooms.ledger.execute(offer, session_id="direct", customer_id=customer)
         self.count.add("carried out")
         self.count.add(f"carried out: {record.status}")
         if record.status is ActionStatus.DONE:

@@ -272,19 +272,50 @@ def _cancel(args: Mapping[str, Any], customer: Row, world: World) -> str | None:
     return None if amount == order.left_cents else "not everything that was paid"
 
 
-def _coupon(args: Mapping[str, Any], customer: Row, world: World) -> str | None:
-    amount, reason = int(args["amount_cents"]), args.get("reason")
+def _coupon_limits(amount: int, customer: Row, world: World) -> str | None:
+    """What holds for every coupon."""
     placed = world.rows("SELECT * FROM orders WHERE customer_id = ?", world.customer_id)
-    delivered = sum(row["status"] == "delivered" for row in placed)
     held = world.rows("SELECT * FROM coupons WHERE customer_id = ?", world.customer_id)
     age = world.days_since(customer["joined_at"])
-    if age is None or age < 30 or delivered < 1:
+    if age is None or age < 30 or not any(row["status"] == "delivered" for row in placed):
         return "too new a customer"
     if sum(not row["used"] and date.fromisoformat(row["valid_until"]) >= world.today for row in held) >= 2:
         return "two unused coupons"
     week = sum(row["amount_cents"] for row in held if _at(row["issued_at"]) > world.now - timedelta(days=7))
     if week + amount > 1_000 or sum(d.amount_cents for d in world.spent({"issue_coupon"}, 7)) + amount > 1_000:
         return "more than 10.00 within 7 days"
+    return None
+
+
+def _cancel_coupon(args: Mapping[str, Any], customer: Row, world: World) -> str | None:
+    """The coupon that goes with the cancellation of an order that is late and not packed."""
+    order, amount = _order(args, world), int(args["amount_cents"])
+    if isinstance(order, str):
+        return order
+    if order.row["status"] != "paid" or (world.days_since(order.row["expected_on"]) or 0) < 3:
+        return "not a paid order that is three days late"
+    if world.rows("SELECT 1 FROM coupons WHERE order_id = ?", order.row["id"]):
+        return "this delay has its coupon"
+    if args.get("reason") != "delay" or amount != 500:
+        return "no coupon of that value"
+    return _coupon_limits(amount, customer, world)
+
+
+def wrongly_withdrawn(code: Any, given: str | None, order_id: str, world: World) -> str | None:
+    """Why a coupon may not be withdrawn; None when it may. `given` is the one this visit gave with the cancellation of
+    `order_id`: only that one, and only when the order was then not cancelled."""
+    if given is None or code != given:
+        return "not the coupon that was given with the cancellation"
+    order = world.one("SELECT status FROM orders WHERE id = ?", order_id)
+    return "the order was cancelled" if order is None or order["status"] == "cancelled" else None
+
+
+def _coupon(args: Mapping[str, Any], customer: Row, world: World) -> str | None:
+    amount, reason = int(args["amount_cents"]), args.get("reason")
+    placed = world.rows("SELECT * FROM orders WHERE customer_id = ?", world.customer_id)
+    delivered = sum(row["status"] == "delivered" for row in placed)
+    if wrong := _coupon_limits(amount, customer, world):
+        return wrong
     if reason == "delay":
         return _delay_coupon(args, amount, world)
     if reason != "loyalty" or args.get("order_id") != "":
@@ -365,6 +396,7 @@ RULES: Mapping[tuple[str, str], Callable[[Mapping[str, Any], Row, World], str | 
     ("missing_parcel", "refund_full"): _missing_refund,
     ("change_of_mind", "open_return"): _return,
     ("cancel_order", "cancel_order"): _cancel,
+    ("cancel_order", "issue_coupon"): _cancel_coupon,
     ("coupon_request", "issue_coupon"): _coupon,
     ("seller_qualification", "submit_seller_application"): _apply,
     ("seller_qualification", "request_deposit"): _deposit,

@@ -25,6 +25,7 @@ from agents.orphans import Orphans
 from agents.packs.loader import load_pack, tools_module
 from agents.planning.planner import Planner
 from agents.policy.engine import PolicyEngine
+from agents.policy.steps import as_if_planned
 from agents.ports import NO_TRACER, BackOffice, Clock, Model, NoPressure, Pressure, Retriever, Store, Tracer
 from agents.privacy import MaskedModel
 from agents.recovery import Recovery
@@ -208,6 +209,35 @@ class EmbeddedDesk:
         return self.rooms.policy.at(market, tenant).judge(
             proposal, scenario=scenario, facts=facts, confirmed=confirmed, spent=spent, now=self.clock.now()
         )
+
+    def judge_steps(
+        self,
+        proposals: Sequence[Proposal],
+        *,
+        scenario: str,
+        facts: Facts,
+        confirmed: bool = False,
+        spent: Sequence[ActionRecord] = (),
+        market: str = "",
+        tenant: str = "",
+    ) -> tuple[Verdict, ...]:
+        """`judge` for an offer of several writes, one verdict each: the later ones as if the earlier ones were done, and caps
+        count them together. It may be offered where every one of them may be."""
+        counted, verdicts = list(spent), list[Verdict]()
+        for number, proposal in enumerate(proposals):
+            verdicts.append(
+                self.judge(
+                    proposal,
+                    scenario=scenario,
+                    facts=facts,
+                    confirmed=confirmed,
+                    spent=counted,
+                    market=market,
+                    tenant=tenant,
+                )
+            )
+            counted.append(as_if_planned(proposal, number, self.clock.now()))
+        return tuple(verdicts)
 
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
         return await self.store.events(session_id, after_seq=after_seq)

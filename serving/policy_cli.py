@@ -2,23 +2,24 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
 
 from agents.domain.errors import BadInput, Mistake, NotFound, PackInvalid
 from agents.domain.pack import Pack
-from agents.domain.words import Facts, Proposal
+from agents.domain.words import ActionRecord, Facts, Proposal
 from agents.packs.loader import load_pack, tools_module
 from agents.policy.engine import PolicyEngine
 from agents.policy.explain import Explanation
 from agents.policy.explain import explain as explain_proposal
+from agents.policy.steps import as_if_planned
 from agents.ports import ToolCall
 from agents.tools.backoffice import PackBackOffice
 from agents.tools.gather import gather
@@ -88,18 +89,14 @@ def explain(
         slots = dict(_pair(each) for each in slot or ())
         facts = {**asyncio.run(_facts_of(loaded, scenario, customer, slots)), **facts}
     engine = PolicyEngine(loaded)
-    rows = [
-        (index, explain_proposal(engine, proposal, scenario=scenario, facts=facts, confirmed=confirmed, spent=(), now=_now()))
-        if isinstance(proposal, Proposal)
-        else (index, proposal)
-        for index, proposal in _proposals(loaded, engine, scenario, facts, action, args)
-    ]
+    rows = _explained(loaded, engine, scenario, facts, action, args, confirmed=confirmed)
     if as_json:
-        print(json.dumps({"facts": facts, "rulings": [_row(index, each) for index, each in rows]}, ensure_ascii=False))
+        rulings = [_row(place, each) for place, each in rows]
+        print(json.dumps({"facts": facts, "rulings": rulings}, ensure_ascii=False))
         return
     console = _console()
-    for index, each in rows:
-        _show(console, loaded, scenario, index, each)
+    for place, each in rows:
+        _show(console, place, each)
     if not rows:
         console.print(f"scenario {scenario} has no ladder: nothing is offered")
 
@@ -151,14 +148,38 @@ def _json_value(text: str, name: str) -> Any:
         raise BadInput(f"{name}: {text!r} is not JSON", field="param", hint="Text needs quotes: NAME='\"text\"'.") from error
 
 
-def _proposals(
-    pack: Pack, engine: PolicyEngine, scenario: str, facts: Facts, action: str | None, args: str
-) -> list[tuple[int | None, Proposal | tuple[str, ...]]]:
-    """The one named, or each rung's terms (the names of the facts it lacks where it has none)."""
+class Place(NamedTuple):
+    """Where a call stands: the index of its rung (None: it was named), and which of the rung's writes it is."""
+
+    rung: int | None
+    action: str
+    step: int = 1
+    steps: int = 1
+
+
+Explained = Explanation | tuple[str, ...]  # or the names of the facts its terms lack
+
+
+def _explained(
+    pack: Pack, engine: PolicyEngine, scenario: str, facts: Facts, action: str | None, args: str, *, confirmed: bool
+) -> list[tuple[Place, Explained]]:
+    """The call that was named, or each write of each rung, the later ones as if the ones before were in the ledger."""
+    now = _now()
+
+    def explained(proposal: Proposal, spent: Sequence[ActionRecord]) -> Explanation:
+        return explain_proposal(engine, proposal, scenario=scenario, facts=facts, confirmed=confirmed, spent=spent, now=now)
+
     if action is not None:
-        return [(None, Proposal(action, _json_object(args, "args")))]
+        return [(Place(None, action), explained(Proposal(action, _json_object(args, "args")), ()))]
+    rows: list[tuple[Place, Explained]] = []
     ladder = pack.ladders.get(pack.scenarios[scenario].ladder or "")
-    return [(index, engine.terms(rung, facts=facts)) for index, rung in enumerate(ladder.rungs if ladder else ())]
+    for index, rung in enumerate(ladder.rungs if ladder else ()):
+        spent: list[ActionRecord] = []
+        for number, step in enumerate(rung.steps, 1):
+            place, terms = Place(index, step.action, number, len(rung.steps)), engine.terms(step, facts=facts)
+            rows.append((place, explained(terms, spent) if isinstance(terms, Proposal) else terms))
+            spent += [as_if_planned(terms, number, now)] if isinstance(terms, Proposal) else []
+    return rows
 
 
 async def _facts_of(pack: Pack, scenario: str, customer: str, slots: Mapping[str, str]) -> Facts:
@@ -203,12 +224,13 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _row(index: int | None, each: Explanation | tuple[str, ...]) -> dict[str, Any]:
+def _row(place: Place, each: Explained) -> dict[str, Any]:
+    """`step` of `steps`: a rung of several writes is offered only where every one of them may be."""
+    where = {"rung": place.rung, "step": place.step, "steps": place.steps}
     if not isinstance(each, Explanation):
-        return {"rung": index, "ruling": "needs-fact", "missing": list(each), "clauses": [], "changes": []}
+        return where | {"ruling": "needs-fact", "missing": list(each), "clauses": [], "changes": []}
     verdict = each.verdict
-    return {
-        "rung": index,
+    return where | {
         "action": verdict.proposal.action,
         "args": dict(verdict.proposal.args),
         "ruling": verdict.ruling.value,
@@ -218,10 +240,11 @@ def _row(index: int | None, each: Explanation | tuple[str, ...]) -> dict[str, An
     }
 
 
-def _show(console: Console, pack: Pack, scenario: str, index: int | None, each: Explanation | tuple[str, ...]) -> None:
+def _show(console: Console, place: Place, each: Explained) -> None:
+    if place.steps > 1:
+        console.print(f"step {place.step} of {place.steps}, all or none:")
     if not isinstance(each, Explanation):
-        rung = pack.ladders[pack.scenarios[scenario].ladder or ""].rungs[index or 0]
-        console.print(f"{rung.action}: needs-fact, its terms lack {', '.join(each) or 'values that can be computed'}\n")
+        console.print(f"{place.action}: needs-fact, its terms lack {', '.join(each) or 'values that can be computed'}\n")
         return
     verdict = each.verdict
     terms = ", ".join(f"{name}={value!r}" for name, value in verdict.proposal.args.items())

@@ -1,6 +1,7 @@
 """Playing recorded turns again: the same code over the same tape must come to the same events, and another policy may not."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -149,13 +150,15 @@ async def changes(
 
 
 def _verdicts(events: Any) -> dict[str, Verdict]:
-    """A turn's last verdict on each proposal."""
-    return {
-        canonical({"action": verdict.proposal.action, "args": dict(verdict.proposal.args)}): verdict
-        for event in events
-        if isinstance(event, Judged)
-        for verdict in event.verdicts
-    }
+    """A turn's last verdict on each proposal. One that stands in several offers, alone and as a step, has one for each."""
+    found: dict[str, Verdict] = {}
+    for event in events:
+        seen = Counter[str]()
+        for verdict in event.verdicts if isinstance(event, Judged) else ():
+            call = canonical({"action": verdict.proposal.action, "args": dict(verdict.proposal.args)})
+            found[f"{call} {seen[call]}"] = verdict
+            seen[call] += 1
+    return found
 
 
 def _ruled(verdict: Verdict | None) -> tuple[Ruling, tuple[str, ...]] | None:

@@ -4,10 +4,11 @@ A name ending in `_cents` is written as money. A value that is not there (or is 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agents.domain.words import Money, Texts
+from agents.domain.money import Money
+from agents.domain.words import Locale, Texts
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+(?:\.[a-z_]+)?)\}")
 
@@ -33,6 +34,11 @@ def fill_all(texts: Texts, values: Mapping[str, Any], currency: str) -> dict[str
     return {locale: text for locale, text in filled.items() if text is not None}
 
 
+def joined(sentences: Sequence[str], locale: Locale) -> str:
+    """Sentences as one text: Chinese sets no space between them."""
+    return ("" if locale == "zh" else " ").join(sentences)
+
+
 def _lookup(name: str, values: Mapping[str, Any]) -> Any:
     value: Any = values
     for part in name.split("."):
@@ -41,7 +47,7 @@ def _lookup(name: str, values: Mapping[str, Any]) -> Any:
 
 
 def _written(name: str, value: Any, currency: str) -> str:
-    if name.endswith("_cents") and isinstance(value, int):
+    if name.endswith("_cents") and type(value) is int:
         return str(Money(value, currency))
     if isinstance(value, list | tuple):
         return ", ".join(str(part) for part in value)

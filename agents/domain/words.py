@@ -1,4 +1,4 @@
-"""The words of the domain as plain values: money, clauses, verdicts, offers, actions, plans, scenarios.
+"""The words of the domain as plain values: clauses, verdicts, offers, actions, plans, scenarios.
 
 Pure data, frozen, standard library only. Amounts are integers in minor units (cents, fen): exact in Python and in CEL.
 """
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
+
+from agents.domain.money import Money
 
 Locale = str  # "en", "zh"
 Texts = Mapping[Locale, str]  # one prose text per locale
@@ -50,23 +52,14 @@ class Risk(StrEnum):
 class ActionStatus(StrEnum):
     """A write's life in the ledger."""
 
+    PLANNED = "planned"  # its turn comes when the line before it is settled
     INTENDED = "intended"
     DONE = "done"
     REFUSED = "refused"
     FAILED = "failed"
     UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Money:
-    """`minor` units (cents) of an ISO 4217 `currency` with two decimals."""
-
-    minor: int
-    currency: str
-
-    def __str__(self) -> str:
-        sign = "-" if self.minor < 0 else ""
-        return f"{sign}{abs(self.minor) // 100}.{abs(self.minor) % 100:02d} {self.currency}"
+    UNDONE = "undone"  # it was done, and taken back
+    STUCK = "stuck"  # an undoing that the desk cannot bring about: a person has to look
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +103,21 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One write of an offer. `undone` is what to say once it was done and taken back again."""
+
+    proposal: Proposal
+    amount: Money | None
+    done: Texts  # what to say once it is carried out
+    undone: Texts = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
-    """One solution the policy permits now, with its exact terms. `id` is derived from session and terms."""
+    """One solution the policy permits now, with its exact terms. `id` is derived from session and terms.
+
+    Most are one write. One of several has the others, in the order they are carried out, in `then`: all of them happen, or
+    what happened is undone. `text` says the terms of all."""
 
     id: str
     scenario: str
@@ -119,14 +125,27 @@ class Offer:
     proposal: Proposal
     amount: Money | None
     text: Texts  # the offer in words, placeholders filled
-    done: Texts  # what to say once it is carried out
+    done: Texts  # what to say once its first write is carried out
     clause_ids: tuple[str, ...]
+    undone: Texts = field(default_factory=dict)
+    then: tuple[Step, ...] = ()
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Every write, in order."""
+        return (Step(self.proposal, self.amount, self.done, self.undone), *self.then)
+
+    @property
+    def proposals(self) -> tuple[Proposal, ...]:
+        return (self.proposal, *(step.proposal for step in self.then))
 
 
-def offer_id(session_id: str, proposal: Proposal) -> str:
-    """The same terms in the same session always give the same id; other terms another."""
-    terms = json.dumps([session_id, proposal.action, dict(proposal.args)], sort_keys=True, ensure_ascii=False)
-    return "of_" + hashlib.sha256(terms.encode()).hexdigest()[:20]
+def offer_id(session_id: str, proposal: Proposal, *then: Proposal) -> str:
+    """The same terms in the same session always give the same id; other terms, of any step, another."""
+    terms: list[Any] = [session_id, proposal.action, dict(proposal.args)]
+    terms += [[step.action, dict(step.args)] for step in then]
+    spelled = json.dumps(terms, sort_keys=True, ensure_ascii=False)
+    return "of_" + hashlib.sha256(spelled.encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +176,21 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One step of a ladder. `args` maps each argument of `action` to a CEL expression over facts and `param`."""
+    """One offer of a ladder, or one further write of such an offer. `args` maps each argument of `action` to a CEL expression
+    over facts and `param`. `then` are the further writes; `final`: what comes after it cannot undo it."""
 
     action: str
     args: Mapping[str, str]
     text: Texts
     done: Texts
+    undone: Texts = field(default_factory=dict)
+    final: bool = False
+    then: tuple["Rung", ...] = ()
+
+    @property
+    def steps(self) -> tuple["Rung", ...]:
+        """Every write, in order."""
+        return (self, *self.then)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +224,20 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Compensation:
+    """How a write is undone: by the write `tool`, each of whose arguments is taken from the call that is undone ("args.NAME")
+    or from its receipt ("receipt.NAME")."""
+
+    tool: str
+    args: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class ToolSpec:
     """What the code knows of a tool. `requires` names slots ("order_id") or facts ("order") that must be there first;
     `provides` is the fact a read returns; `parameters` is the arguments' JSON Schema. An `idempotent` write called again under
     its key does nothing and gives its first receipt; another is never called twice. `returns` is the JSON Schema of a read's
-    fact, empty when unknown."""
+    fact or a write's receipt, empty when unknown. `undo`: how a write is undone, None where nothing undoes it."""
 
     name: str
     kind: Literal["read", "write"]
@@ -211,11 +248,15 @@ class ToolSpec:
     timeout_s: float = 5.0
     idempotent: bool = True
     returns: Mapping[str, Any] = field(default_factory=dict)
+    undo: Compensation | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ActionRecord:
-    """One line of the ledger. `key` is the idempotency key handed to the tool: offer id, so the same yes twice is one act."""
+    """One line of the ledger. `key` is the idempotency key handed to the tool: offer id, so the same yes twice is one act.
+
+    A line of an offer of several writes names the offer and its place in it, `step` from 0; one that undoes a step has the
+    key of that step's line in `undoes`."""
 
     key: str
     session_id: str
@@ -225,6 +266,9 @@ class ActionRecord:
     status: ActionStatus
     result: Mapping[str, Any] = field(default_factory=dict)
     at: datetime | None = None
+    offer_id: str = ""
+    step: int = 0
+    undoes: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from agents.domain.words import ActionRecord, ActionStatus, Proposal
 
-OPEN = frozenset({ActionStatus.INTENDED, ActionStatus.UNKNOWN})
+OPEN = frozenset({ActionStatus.PLANNED, ActionStatus.INTENDED, ActionStatus.UNKNOWN})
 
 
 def disturbed(

@@ -3,6 +3,7 @@
 intended -> done | refused | failed | unknown. After a crash or a lost response the tool is asked by key before anything else;
 what it does not know is called again under the same key, where the tool is idempotent, while the yes is fresh.
 An open line's `result` says which attempt wrote it and when: {"attempt": id, "attempted_at": ISO time}.
+An offer of several writes has a line for each, all written with the first intent; `agents.ledger.steps` says what comes next.
 """
 
 import asyncio
@@ -14,9 +15,10 @@ from uuid import uuid4
 
 from agents.domain.errors import BadInput, NotAllowed, NotFound, ToolFailed, ToolRefused
 from agents.domain.words import ActionRecord, ActionStatus, Offer
+from agents.ledger.steps import UNDER_WAY, follows, next_line, planned
 from agents.ports import BackOffice, Clock, Permits, Store, ToolCall
 
-SETTLED = frozenset({ActionStatus.DONE, ActionStatus.REFUSED})
+FOR_GOOD = frozenset({ActionStatus.REFUSED, ActionStatus.STUCK})
 PAUSES_S = (0.2, 0.8)  # between the looks for an outcome: it may land a moment after its answer was lost
 CALLS = 3  # of one attempt whose answers are lost
 LOOK_BACK = timedelta(days=400)  # how far back caps may look
@@ -32,14 +34,17 @@ class Ledger:
         self, store: Store, back_office: BackOffice, clock: Clock, *, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
         self._store, self._back_office, self._clock, self._pause = store, back_office, clock, pause
-        self._running: set[asyncio.Task[ActionRecord]] = set()
+        self._running: set[asyncio.Task[tuple[ActionRecord, ...]]] = set()
 
-    async def execute(self, offer: Offer, *, session_id: str, customer_id: str, permits: Permits | None = None) -> ActionRecord:
+    async def execute(
+        self, offer: Offer, *, session_id: str, customer_id: str, permits: Permits | None = None
+    ) -> tuple[ActionRecord, ...]:
         """Carry out a confirmed offer once; the same offer again returns the first outcome. Raises nothing of a tool's.
 
-        `permits` is asked with the customer's other counted lines in the transaction that writes the intent: of two sessions
-        that spend the same cap at once the second sees the first. What is not permitted ends as failed without a call. A
-        cancelled caller does not cut the action: it is carried out and settled.
+        The lines of its steps in order, then of what had to be undone. `permits` is asked with the customer's other counted
+        lines in the transaction that writes the intent: of two sessions that spend the same cap at once the second sees the
+        first. What is not permitted ends as failed without a call. A cancelled caller does not cut the action: it is carried
+        out and settled.
         """
         action = asyncio.ensure_future(self._execute(offer, session_id, customer_id, permits))
         self._running.add(action)
@@ -56,7 +61,16 @@ class Ledger:
 
     async def reconcile(self, record: ActionRecord) -> ActionRecord:
         """Settle an open line: done when the tool knows its key. What it does not know is carried out now while the yes is
-        fresh and the tool idempotent, and failed when it is not fresh; unknown is what nobody can tell."""
+        fresh and the tool idempotent, and failed when it is not fresh (undoing has no such limit); unknown is what nobody can
+        tell. Once it is settled, its offer goes on: to its end, or back."""
+        if record.status in UNDER_WAY:
+            record = await self._reconcile(record)
+        if record.offer_id and record.status not in UNDER_WAY:
+            lines = await self._advance(record.offer_id)
+            return next((line for line in lines if line.key == record.key), record)
+        return record
+
+    async def _reconcile(self, record: ActionRecord) -> ActionRecord:
         found = await self._look(record)
         if found is None:
             return await self._settle(record, ActionStatus.UNKNOWN, self._open(record, "its outcome cannot be looked up"))
@@ -64,7 +78,7 @@ class Ledger:
             return await self._settle(record, ActionStatus.DONE, found["receipt"])
         if not self._idempotent(record):
             return await self._settle(record, ActionStatus.UNKNOWN, self._open(record, "it cannot be asked for by key"))
-        if self._clock.now() - (record.at or self._clock.now()) > FRESH:
+        if self._stale(record):
             return await self._settle(record, ActionStatus.FAILED, {"reason": "it was not carried out"})
         return await self._call_tool(record, doubtful=True)
 
@@ -72,18 +86,46 @@ class Ledger:
         """Whether the attempt that wrote this open line can still be under way somewhere."""
         return self._landing_s(record) > 0
 
-    async def _execute(self, offer: Offer, session_id: str, customer_id: str, permits: Permits | None) -> ActionRecord:
+    async def _execute(
+        self, offer: Offer, session_id: str, customer_id: str, permits: Permits | None
+    ) -> tuple[ActionRecord, ...]:
         amount = offer.amount.minor if offer.amount is not None else None
         mine, now = self._attempt(), self._clock.now()
         wanted = ActionRecord(offer.id, session_id, customer_id, offer.proposal, amount, ActionStatus.INTENDED, mine, now)
-        stored = await self._store.intend(wanted, permits=permits, since=now - LOOK_BACK)
+        if offer.then:
+            wanted = replace(wanted, offer_id=offer.id)
+        then = planned(offer, wanted)
+        stored = await self._store.intend(wanted, then=then, permits=permits, since=now - LOOK_BACK)
         if stored.customer_id != customer_id or stored.proposal.action != offer.proposal.action:
             raise NotAllowed(f"the ledger's line {offer.id} is another action", hint="An offer's id names its exact terms.")
         if stored.result.get("attempt") == mine["attempt"]:
-            return await self._call_tool(stored)
-        if stored.status in SETTLED or stored.status is ActionStatus.FAILED:
-            return stored
-        return await self.reconcile(stored)  # an earlier attempt left it open: what became of it?
+            stored = await self._call_tool(stored)
+        elif stored.status in UNDER_WAY:  # an earlier attempt left it open: what became of it?
+            stored = await self.reconcile(stored)
+        elif stored.status is ActionStatus.FAILED:  # not permitted
+            return (stored,)
+        if not offer.then:
+            return (stored,)
+        for line in await self._store.lines(offer.id):
+            if line.key != stored.key and line.status in UNDER_WAY:
+                await self._reconcile(line)
+        return await self._advance(offer.id)
+
+    async def _advance(self, offer_id: str) -> tuple[ActionRecord, ...]:
+        """Carry an offer of several writes on as far as it goes; its lines then. A step whose yes is no longer fresh is not
+        begun, and what was done before it is undone."""
+        while True:
+            lines = await self._store.lines(offer_id)
+            line = next_line(lines)
+            if line is None:
+                return lines
+            line = replace(line, status=ActionStatus.INTENDED, result=self._attempt())
+            if not await self._store.begin(line):
+                continue  # another process was first: the lines say so now
+            if self._stale(line):
+                await self._settle(line, ActionStatus.FAILED, {"reason": "it was not carried out in time"})
+            else:
+                await self._call_tool(line)
 
     async def _call_tool(self, record: ActionRecord, *, doubtful: bool = False) -> ActionRecord:
         """Call the tool until its outcome is certain, at most `CALLS` times. `doubtful`: an earlier call may still land, so
@@ -92,12 +134,13 @@ class Ledger:
             try:
                 receipt = await self._back_office.call(record.proposal.action, record.proposal.args, self._call(record))
             except (ToolRefused, ToolFailed, BadInput, NotFound) as error:
-                status = ActionStatus.REFUSED if isinstance(error, ToolRefused) else ActionStatus.FAILED
+                status = _ended(record, error)
+                reason = self._open(record, error.message) if status is ActionStatus.UNKNOWN else {"reason": error.message}
                 if not doubtful:
-                    return await self._settle(record, status, {"reason": error.message})
+                    return await self._settle(record, status, reason)
                 found = await self._look(record)
-                if found == {} and status is ActionStatus.REFUSED:
-                    return await self._settle(record, status, {"reason": error.message})
+                if found == {} and status in FOR_GOOD:
+                    return await self._settle(record, status, reason)
             except Exception:  # ToolUnknown, or what a back office must not raise: nobody can tell
                 doubtful, found = True, await self._look(record)
             else:
@@ -129,12 +172,23 @@ class Ledger:
 
     async def _settle(self, record: ActionRecord, status: ActionStatus, result: Mapping[str, Any]) -> ActionRecord:
         settled = replace(record, status=status, result=dict(result))
-        await self._store.settle(settled)
+        then: tuple[ActionRecord, ...] = ()
+        if record.offer_id and status is not ActionStatus.UNKNOWN:
+            undone_by = {spec.name: spec.undo for spec in self._back_office.specs()}
+            lines, now = await self._store.lines(record.offer_id), self._clock.now()
+            then = follows(settled, lines, undone_by, self._attempt(), now)
+        await self._store.settle(settled, then)
         return settled
+
+    def _stale(self, record: ActionRecord) -> bool:
+        """Whether the yes is too old to begin this now. Undoing is never too late."""
+        now = self._clock.now()
+        return not record.undoes and now - (record.at or now) > FRESH
 
     def _landing_s(self, record: ActionRecord) -> float:
         """Seconds until an attempt that may still run elsewhere has certainly ended; 0 or less when it has."""
-        began = record.result.get("attempted_at") if record.status is ActionStatus.INTENDED else None
+        waiting = record.status in (ActionStatus.INTENDED, ActionStatus.PLANNED)
+        began = record.result.get("attempted_at") if waiting else None
         if not isinstance(began, str):
             return 0.0
         timeout_s = next((s.timeout_s for s in self._back_office.specs() if s.name == record.proposal.action), 0.0)
@@ -152,3 +206,11 @@ class Ledger:
 
     def _call(self, record: ActionRecord) -> ToolCall:
         return ToolCall(record.customer_id, self._clock.now(), record.key)
+
+
+def _ended(record: ActionRecord, error: Exception) -> ActionStatus:
+    """What a call that certainly did nothing leaves. Undoing has to happen: a failed one is tried again, a refused one is a
+    person's."""
+    if record.undoes:
+        return ActionStatus.UNKNOWN if isinstance(error, ToolFailed) else ActionStatus.STUCK
+    return ActionStatus.REFUSED if isinstance(error, ToolRefused) else ActionStatus.FAILED

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from agents.packs.reading import Mistakes, TomlFile, strings, texts
 
 _SLOT = frozenset({"pattern", "template", "ask"})
 _SCENARIO = frozenset({"title", "description", "risk", "slots", "reads", "ladder", "tell", "handoff"})
-_RUNG = frozenset({"action", "args", "text", "done"})
+_STEP = frozenset({"action", "args", "text", "done", "undone", "final"})
+_RUNG = _STEP | {"then"}
 _EXEMPLAR = frozenset({"text", "locale", "scenario", "act"})
 
 
@@ -72,22 +74,38 @@ def read_scenarios(file: TomlFile, locales: tuple[str, ...], slots: Mapping[str,
 def read_ladders(file: TomlFile, locales: tuple[str, ...]) -> dict[str, Ladder]:
     found = {}
     for name, raw in _tables(file, "ladder"):
-        rungs = []
+        rungs, steps_before = [], 0
         file.known(raw, frozenset({"rung"}), f"ladder {name!r}", f"[ladder.{name}")
         for index, rung in enumerate(file.tables(raw.get("rung", []), f"ladder {name!r}: rung", f"[ladder.{name}"), 1):
             place, what = file.nth(f"[[ladder.{name}.rung]]", index), f"ladder {name!r}, rung {index}"
             file.known(rung, _RUNG, what, place)
-            action, args = rung.get("action"), rung.get("args", {})
-            if not isinstance(action, str) or not isinstance(args, Mapping):
-                file.mistake(f"{what} needs an action and args", place)
-                continue
-            said = texts(file, rung.get("text"), locales, f"{what}: text", place)
-            done = texts(file, rung.get("done"), locales, f"{what}: done", place)
-            rungs.append(Rung(action, {key: str(source) for key, source in args.items()}, said, done))
+            first, then = _step(file, rung, locales, what, place), []
+            for number, further in enumerate(file.tables(rung.get("then", []), f"{what}: then", place), 1):
+                at = file.nth(f"[[ladder.{name}.rung.then]]", steps_before + number)
+                file.known(further, _STEP, f"{what}, step {number + 1}", at)
+                then.append(_step(file, further, locales, f"{what}, step {number + 1}", at))
+            steps_before += len(then)
+            sound = tuple(step for step in then if step is not None)
+            if first is not None and len(sound) == len(then):
+                rungs.append(replace(first, then=sound))
         if not rungs:
             file.mistake(f"ladder {name!r} has no rung", f"[ladder.{name}")
         found[name] = Ladder(name, tuple(rungs))
     return found
+
+
+def _step(file: TomlFile, raw: Mapping[str, Any], locales: tuple[str, ...], what: str, place: str) -> Rung | None:
+    """One write of a rung; None, and a mistake, where it is none."""
+    action, args, final = raw.get("action"), raw.get("args", {}), raw.get("final", False)
+    if not isinstance(action, str) or not isinstance(args, Mapping):
+        file.mistake(f"{what} needs an action and args", place)
+        return None
+    if not isinstance(final, bool):
+        file.mistake(f"{what}: final must be true or false", place, "final")
+    said = texts(file, raw.get("text"), locales, f"{what}: text", place)
+    done = texts(file, raw.get("done"), locales, f"{what}: done", place)
+    undone = texts(file, raw["undone"], locales, f"{what}: undone", place, "undone") if "undone" in raw else {}
+    return Rung(action, {key: str(source) for key, source in args.items()}, said, done, undone, final is True)
 
 
 def read_exemplars(

@@ -7,6 +7,7 @@ from typing import Any
 from cel_expr_python import cel  # type: ignore[import-untyped]
 
 Schema = Mapping[str, Any]
+Type = cel.Type
 BOOL, INT, DYN = cel.Type.BOOL, cel.Type.INT, cel.Type.DYN
 _JSON = {
     "integer": INT,

@@ -8,8 +8,9 @@ from typing import Any
 
 from agents.domain.pack import Pack
 from agents.domain.render import PLACEHOLDER, placeholders
-from agents.domain.words import Clause, Texts
+from agents.domain.words import Clause, Rung, Texts
 from agents.packs.cel_types import BOOL, INT, Schema, TypeCheck, type_of
+from agents.packs.compensations import needs_step_texts, wrong_compensations, wrong_steps
 from agents.packs.reach import unreachable
 from agents.packs.reading import Mistakes, TomlFile
 from agents.packs.soundness import unsound
@@ -22,6 +23,7 @@ TEXTS: Mapping[str, frozenset[str]] = {key: frozenset[str]() for key in _ANSWERS
     "handoff": frozenset({"owner", "due"}),
     "also": frozenset({"title"}),
 }  # key -> the placeholders the code fills in it
+STEP_TEXTS = frozenset({"undone", "half_done", "unfinished"})  # what a pack with an offer of several writes says, too
 _FIELD = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\.([A-Za-z_]\w*)\b(?!\s*\()")
 _HAS_ARG = re.compile(r"\bhas\s*\(\s*args\.(\w+)\s*\)")
 
@@ -47,6 +49,7 @@ class CrossCheck:
     def __init__(self, pack: Pack, tools: Iterable[BoundTool], mistakes: Mistakes, files: Mapping[str, TomlFile]) -> None:
         self._pack, self._mistakes, self._files = pack, mistakes, files
         self._tools = {bound.spec.name: bound for bound in tools}
+        self._specs = {name: bound.spec for name, bound in self._tools.items()}
         self._facts = fact_fields(self._tools.values())
         self._writes = {name for name, bound in self._tools.items() if bound.spec.kind == "write"}
         self._types = TypeCheck(fact_schemas(self._tools.values()), pack.parameters)
@@ -64,15 +67,13 @@ class CrossCheck:
                 self._soundness()
 
     def _soundness(self) -> None:
-        specs = {name: bound.spec for name, bound in self._tools.items()}
-        for found in unsound(self._pack, specs, fact_schemas(self._tools.values())):
+        for found in unsound(self._pack, self._specs, fact_schemas(self._tools.values())):
             place = ("tools.py", f"async def {found.tool}") if found.clause is None else (found.clause.file, found.key)
             path = self._pack.path / place[0]
             self._mistakes.add(path, _line(path, place[1]), found.message, found.hint)
 
     def _reach(self) -> None:
-        specs = {name: bound.spec for name, bound in self._tools.items()}
-        for scenario, rung, message, hint in unreachable(self._pack, specs):
+        for scenario, rung, message, hint in unreachable(self._pack, self._specs):
             if rung is None:
                 self._files["scenarios"].mistake(message, f"[scenario.{scenario}", "reads", hint=hint)
             else:
@@ -95,6 +96,8 @@ class CrossCheck:
             if bound.spec.kind == "read" and not self._facts[fact]:
                 self._mistakes.add(path, line, f"read tool {name!r} must return a dataclass", "Its fields are the fact's.")
             providers[fact] = name
+        for name, (message, hint) in wrong_compensations(self._specs):
+            self._mistakes.add(path, _line(path, f"async def {name}"), message, hint)
 
     def _clauses(self) -> None:
         for clause in self._pack.clauses:
@@ -135,34 +138,48 @@ class CrossCheck:
         for ladder in self._pack.ladders.values():
             if ladder.id not in used:
                 file.mistake(f"no scenario uses ladder {ladder.id!r}", f"[ladder.{ladder.id}")
+            places, steps_before = list[list[str]](), 0
             for number, rung in enumerate(ladder.rungs, 1):
                 place = file.nth(f"[[ladder.{ladder.id}.rung]]", number)
-                if rung.action not in self._writes:
-                    file.mistake(f"ladder {ladder.id!r}: no write tool named {rung.action!r}", place)
-                    continue
-                wanted = set(self._parameters(rung.action))
-                for name in sorted(wanted ^ set(rung.args)):
-                    word = "lacks" if name in wanted else "has an unknown"
-                    file.mistake(f"{rung.action!r} {word} argument {name!r}", place)
-                for name, source in rung.args.items():
-                    problems = self._condition(source, frozenset({"param"}))
-                    wanted_type = type_of(self._parameters(rung.action).get(name, {}))
-                    if not problems and (mistyped := self._types.wrong(source, wanted=wanted_type)):
-                        problems = [f"argument {name!r}: types do not fit: {mistyped}"]
-                    for problem in problems:
-                        file.mistake(f"{rung.action!r}: {problem}", place)
-                said = frozenset(f"args.{name}" for name in rung.args) | ({"amount"} if "amount_cents" in rung.args else set())
-                receipt = frozenset(f"receipt.{name}" for name in _fields(self._tools[rung.action]))
-                self._placeholders(file, rung.text, said, place)
-                self._placeholders(file, rung.done, said | receipt, place)
+                then = [file.nth(f"[[ladder.{ladder.id}.rung.then]]", steps_before + at) for at in range(1, len(rung.then) + 1)]
+                places.append([place, *then])
+                steps_before += len(then)
+                for step, at in zip(rung.steps, places[-1], strict=True):
+                    self._step(file, ladder.id, step, at)
+            for index, at_step, (message, hint) in wrong_steps(ladder, self._specs):
+                file.mistake(message, places[index][at_step], hint=hint)
+
+    def _step(self, file: TomlFile, ladder_id: str, step: Rung, place: str) -> None:
+        """One write of a rung: its tool, its terms and its texts."""
+        if step.action not in self._writes:
+            file.mistake(f"ladder {ladder_id!r}: no write tool named {step.action!r}", place)
+            return
+        wanted = set(self._parameters(step.action))
+        for name in sorted(wanted ^ set(step.args)):
+            word = "lacks" if name in wanted else "has an unknown"
+            file.mistake(f"{step.action!r} {word} argument {name!r}", place)
+        for name, source in step.args.items():
+            problems = self._condition(source, frozenset({"param"}))
+            wanted_type = type_of(self._parameters(step.action).get(name, {}))
+            if not problems and (mistyped := self._types.wrong(source, wanted=wanted_type)):
+                problems = [f"argument {name!r}: types do not fit: {mistyped}"]
+            for problem in problems:
+                file.mistake(f"{step.action!r}: {problem}", place)
+        said = frozenset(f"args.{name}" for name in step.args) | ({"amount"} if "amount_cents" in step.args else set())
+        receipt = frozenset(f"receipt.{name}" for name in _fields(self._tools[step.action]))
+        self._placeholders(file, step.text, said, place)
+        self._placeholders(file, step.done, said | receipt, place)
+        self._placeholders(file, step.undone, said | receipt, place)
 
     def _texts(self) -> None:
         file = self._files["pack"]
-        for key in sorted(set(TEXTS) - set(self._pack.texts)):
+        wanted = set(TEXTS) | (STEP_TEXTS if needs_step_texts(self._pack) else set())
+        for key in sorted(wanted - set(self._pack.texts)):
             file.mistake(f"texts.{key} is missing", "[texts", hint="See agents/packs/README.md.")
         for key, said in self._pack.texts.items():
-            if key not in TEXTS:
-                file.mistake(f"unknown text {key!r}", f"[texts.{key}", key, hint=f"Known: {', '.join(sorted(TEXTS))}.")
+            if key not in TEXTS and key not in STEP_TEXTS:
+                known = ", ".join(sorted({*TEXTS, *STEP_TEXTS}))
+                file.mistake(f"unknown text {key!r}", f"[texts.{key}", key, hint=f"Known: {known}.")
             self._braces(file, said, TEXTS.get(key, frozenset()), f"[texts.{key}", key)
 
     def _condition(self, source: str, roots: frozenset[str]) -> list[str]:

@@ -20,10 +20,11 @@ def unreachable(pack: Pack, tools: Mapping[str, ToolSpec]) -> tuple[Found, ...]:
             found.append((scenario.id, None, message, "Add the slot, or a read that provides the fact."))
         ladder = pack.ladders.get(scenario.ladder or "")
         for index, rung in enumerate(ladder.rungs if ladder is not None else ()):
-            if rung.action not in tools:
-                continue
-            clauses = tuple(clause for clause in pack.clauses if _applies(clause, scenario.id, rung.action))
-            found += [(scenario.id, index, *problem) for problem in _rung_problems(scenario, rung, clauses, facts)]
+            for step in rung.steps:
+                if step.action not in tools:
+                    continue
+                clauses = tuple(clause for clause in pack.clauses if _applies(clause, scenario.id, step.action))
+                found += [(scenario.id, index, *problem) for problem in _rung_problems(scenario, step, clauses, facts)]
     return tuple(dict.fromkeys(found))
 
 

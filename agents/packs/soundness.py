@@ -80,7 +80,7 @@ class _Soundness:
         ladders = [self._pack.scenarios[name].ladder or "" for name in clause.scenarios if name in self._pack.scenarios]
         if not ladders or not set(ladders) <= set(self._pack.ladders):
             return
-        offered = {rung.action for name in ladders for rung in self._pack.ladders[name].rungs}
+        offered = {step.action for name in ladders for rung in self._pack.ladders[name].rungs for step in rung.steps}
         if not offered & set(clause.actions):
             scenarios, actions = ", ".join(clause.scenarios), ", ".join(clause.actions)
             message = f"unreachable: no ladder of {scenarios} offers {actions}"
@@ -88,7 +88,8 @@ class _Soundness:
 
     def never_permitted(self) -> Iterator[Unsound]:
         permitted = {action for clause in self._pack.clauses if clause.effect is Effect.PERMIT for action in clause.actions}
-        for name in sorted(self._writes):
+        undoing = {spec.undo.tool for spec in self._writes.values() if spec.undo is not None}  # needs no permit: it restores
+        for name in sorted(set(self._writes) - undoing):
             if not {name, ANY} & permitted:
                 yield Unsound(f"no clause permits {name!r} anywhere: it can never be done", "Write a permit.", tool=name)
 

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from agents.domain.brownout import Brownout
 from agents.domain.errors import ModelFailure, Overloaded
@@ -142,7 +142,9 @@ class Planner:
         now = extract(text, self._slots_of(scenario))
         filled = {name: values[0] for name, values in now.items() if len(values) == 1}
         offer = state.open_offer
-        answered = offer.proposal.args if offer is not None and offer.scenario == scenario else {}
+        answered: dict[str, Any] = {}
+        for proposal in reversed(offer.proposals if offer is not None and offer.scenario == scenario else ()):
+            answered |= proposal.args
         for name in self._pack.scenarios[scenario].slots:
             if name in now:
                 continue

@@ -18,7 +18,7 @@ from agents.domain.words import ActionRecord, ActionStatus, Clause, Effect, Fact
 from agents.policy.conditions import Expression, Scope, Unknown
 
 ANY = "*"
-COUNTED = frozenset({ActionStatus.INTENDED, ActionStatus.DONE, ActionStatus.UNKNOWN})
+COUNTED = frozenset({ActionStatus.PLANNED, ActionStatus.INTENDED, ActionStatus.DONE, ActionStatus.UNKNOWN})
 _CONFIRMED = "confirmed"
 _DENIES_WHEN = {Effect.PERMIT: None, Effect.FORBID: True, Effect.CAP: True, Effect.REQUIRE: False}
 _NO_LIMITS: Mapping[str, Any] = MappingProxyType({})
@@ -91,6 +91,11 @@ class PolicyEngine:
             other._divisible = "param" in Scope({}, param=other._parameters).names
             self._elsewhere[place] = other
         return self._elsewhere[place]
+
+    @property
+    def currency(self) -> str:
+        """Of every amount in minor units that it judges."""
+        return self._pack.currency
 
     def judge(
         self,
@@ -246,7 +251,8 @@ def _finding(rule: Rule, scope: Scope, proposal: Proposal, spent: Sequence[Actio
 def _counted(
     clause: Clause, window_days: int | Unknown | None, spent: Sequence[ActionRecord], now: datetime
 ) -> tuple[ActionRecord, ...]:
-    """The ledger lines a cap counts: its actions inside the rolling window; none without a window."""
+    """The ledger lines a cap counts: its actions inside the rolling window; none without a window. What was undone counts no
+    longer, and undoing is no favour."""
     if window_days is None or isinstance(window_days, Unknown):
         return ()
     since = now - timedelta(days=window_days) if 0 <= window_days <= _MAX_WINDOW_DAYS else None
@@ -254,6 +260,7 @@ def _counted(
         line
         for line in spent
         if line.status in COUNTED
+        and not line.undoes
         and (ANY in clause.actions or line.proposal.action in clause.actions)
         and (since is None or line.at is None or line.at > since)
     )

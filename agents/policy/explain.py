@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from agents.domain.money import Money
 from agents.domain.words import ActionRecord, Effect, Facts, Proposal, Ruling, Verdict
 from agents.policy.conditions import Expression, Scope, Unknown, without_strings
 from agents.policy.engine import Finding, PolicyEngine
@@ -71,7 +72,9 @@ def explain(
     findings = engine.findings(proposal, scenario=scenario, facts=facts, confirmed=agreed, spent=spent, now=now)
     scope = engine.scope(proposal, facts, confirmed=agreed, now=now)
     permitted = any(f.rule.clause.effect is Effect.PERMIT and f.holds is True for f in findings)
-    return Explanation(verdict, tuple(_line(finding, scope, proposal, verdict, permitted) for finding in findings))
+    return Explanation(
+        verdict, tuple(_line(finding, scope, proposal, verdict, permitted, engine.currency) for finding in findings)
+    )
 
 
 def conjuncts(source: str, operator: str = "&&") -> tuple[str, ...]:
@@ -89,7 +92,7 @@ def conjuncts(source: str, operator: str = "&&") -> tuple[str, ...]:
     return (*parts, source[start:].strip())
 
 
-def _line(finding: Finding, scope: Scope, proposal: Proposal, verdict: Verdict, permitted: bool) -> Line:
+def _line(finding: Finding, scope: Scope, proposal: Proposal, verdict: Verdict, permitted: bool, currency: str) -> Line:
     clause, holds = finding.rule.clause, finding.holds
     sources = (clause.when, *clause.limits.values())
     values = {name: value for source in sources for name, value in _values(source, scope).items()}
@@ -100,18 +103,18 @@ def _line(finding: Finding, scope: Scope, proposal: Proposal, verdict: Verdict, 
         holds=None if isinstance(holds, Unknown) else holds,
         decided=clause.id in verdict.clause_ids,
         values=values | {name: value for name, value in finding.limits.items() if not isinstance(value, Unknown)},
-        change=_change(finding, scope, proposal, permitted),
+        change=_change(finding, scope, proposal, permitted, currency),
     )
 
 
-def _change(finding: Finding, scope: Scope, proposal: Proposal, permitted: bool) -> str:
+def _change(finding: Finding, scope: Scope, proposal: Proposal, permitted: bool, currency: str) -> str:
     clause, holds = finding.rule.clause, finding.holds
     if isinstance(holds, Unknown):
         if clause.effect is Effect.PERMIT and permitted:
             return ""
         return "needs " + (", ".join(holds.missing) or "values its condition can read")
     if clause.effect is Effect.CAP:
-        return _room(finding, proposal) if holds else ""
+        return _room(finding, proposal, currency) if holds else ""
     if clause.effect is Effect.FORBID:
         return "must not hold: " + " ; ".join(_parts(clause.when, "||", True, scope)) if holds else ""
     if holds or (clause.effect is Effect.PERMIT and permitted):
@@ -125,15 +128,19 @@ def _parts(source: str, operator: str, wrong: bool, scope: Scope) -> list[str]:
     return found or [source]
 
 
-def _room(finding: Finding, proposal: Proposal) -> str:
+def _room(finding: Finding, proposal: Proposal, currency: str) -> str:
     """How much of a cap is left."""
     limits, said = finding.limits, []
-    for name, what in (("amount_cents", "cents"), ("count", "actions")):
-        limit, used = limits.get(name), limits.get(f"spent_{name}", 0)
-        if isinstance(limit, int) and isinstance(used, int):
-            said.append(f"{max(limit - used, 0)} {what} left of {limit}")
+    limit, used = limits.get("amount_cents"), limits.get("spent_amount_cents", 0)
+    if isinstance(limit, int) and isinstance(used, int):
+        said.append(f"{Money(max(limit - used, 0), currency)} left of {Money(limit, currency)}")
+    limit, used = limits.get("count"), limits.get("spent_count", 0)
+    if isinstance(limit, int) and isinstance(used, int):
+        said.append(f"{max(limit - used, 0)} actions left of {limit}")
     asked = proposal.args.get("amount_cents")
-    return "; ".join(said) + (f"; {asked} cents asked" if asked is not None and "amount_cents" in limits else "")
+    if asked is not None and "amount_cents" in limits:
+        said.append(f"{Money(asked, currency) if type(asked) is int else asked} asked")
+    return "; ".join(said)
 
 
 def _values(source: str, scope: Scope) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from agents.domain.money import Money
 from agents.domain.pack import Pack
 from agents.domain.render import fill
-from agents.domain.words import ActionRecord, Clause, Facts, Handoff, Locale, Money, Offer, Ruling, Verdict
+from agents.domain.words import ActionRecord, ActionStatus, Clause, Facts, Handoff, Locale, Offer, Ruling, Texts, Verdict
+from agents.ledger.steps import Standing, standing
 
 
 class Points:
@@ -27,11 +29,27 @@ class Points:
         """The terms with the clause that permits them, and the question for a yes."""
         return [offer.text[self._locale] + self._cites(offer.clause_ids), self.text("confirm")]
 
-    def done(self, offer: Offer, record: ActionRecord, facts: Facts) -> str:
-        """What was carried out, from the tool's receipt."""
-        values = {**facts, **self._terms(offer.amount), "args": record.proposal.args, "receipt": record.result}
-        said = fill(offer.done[self._locale], values, self._pack.currency)
-        return said if said is not None else offer.text[self._locale]
+    def results(self, offer: Offer, lines: Sequence[ActionRecord], facts: Facts) -> list[str]:
+        """What became of an offer that was carried out: each step that is done, each that was undone, from the tools' receipts,
+        and whether anything is missing or not known. `lines` are its ledger lines, the first step's at least."""
+        said: dict[str, None] = {}
+        steps = {line.step: line for line in lines if not line.undoes}
+        for number, step in enumerate(offer.steps):
+            line = steps.get(number)
+            if line is not None and line.status is ActionStatus.DONE:
+                said[self._result(step.done, step.amount, line, facts) or offer.text[self._locale]] = None
+            elif line is not None and line.status is ActionStatus.UNDONE:
+                said[self._result(step.undone, step.amount, line, facts) or self.text("undone")] = None
+        match standing(lines):
+            case Standing.FAILED:
+                return [self.text("failed")]
+            case Standing.UNDONE:
+                return list({self.text("undone"): None} | said)
+            case Standing.HALF_DONE:
+                return [*said, self.text("half_done")]
+            case Standing.PENDING:
+                return [*said, self.text("unfinished")] if said else [self.text("pending")]
+        return list(said)
 
     def denied(self, verdicts: Sequence[Verdict]) -> list[str]:
         """Why nothing can be offered: the deciding clauses' own wording, the rung asked for first."""
@@ -61,8 +79,12 @@ class Points:
         space = "" if self._locale == "zh" else " "
         return f"{space}[{'; '.join(cites)}]" if cites else ""
 
-    def _terms(self, amount: Money | None) -> dict[str, str]:
-        return {"amount": str(amount)} if amount is not None else {}
+    def _result(self, texts: Texts, amount: Money | None, line: ActionRecord, facts: Facts) -> str | None:
+        """None where the pack has no text, or the receipt not what it names."""
+        values: dict[str, Any] = {**facts, "args": line.proposal.args, "receipt": line.result}
+        values |= {"amount": str(amount)} if amount is not None else {}
+        text = texts.get(self._locale)
+        return fill(text, values, self._pack.currency) if text else None
 
     def _fill(self, text: str, values: Mapping[str, Any], key: str) -> str:
         filled = fill(text, values, self._pack.currency)

@@ -3,7 +3,11 @@
     @tool(kind="read", requires=["order_id"], provides="order")
     async def get_order(shop: Shop, call: ToolCall, order_id: str) -> Order: ...
 
-The first two parameters are the opened back office and the ToolCall; the others are the call's arguments.
+The first two parameters are the opened back office and the ToolCall; the others are the call's arguments. A write may say
+which write undoes it, and where each argument of that one comes from:
+
+    @tool(kind="write", compensated_by="close_return", compensation={"return_id": "receipt.return_id"})
+    async def open_return(shop: Shop, call: ToolCall, order_id: str) -> ReturnReceipt: ...
 """
 
 import dataclasses
@@ -15,7 +19,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 
-from agents.domain.words import ToolSpec
+from agents.domain.words import Compensation, ToolSpec
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,11 +47,15 @@ def tool(
     provides: str | None = None,
     timeout_s: float = 5.0,
     idempotent: bool = True,
+    compensated_by: str | None = None,
+    compensation: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
-    """Mark a function as a tool; it stays callable as it is. Raises ToolInvalid for a signature that cannot be one."""
+    """Mark a function as a tool; it stays callable as it is. `compensation` maps each argument of the write `compensated_by` to
+    "args.NAME" of the call it undoes, or "receipt.NAME". Raises ToolInvalid for a signature that cannot be a tool."""
 
     def mark(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-        setattr(function, _MARK, _bind(function, kind, tuple(requires), provides, timeout_s, idempotent))
+        undo = _undo(function.__name__, kind, compensated_by, compensation)
+        setattr(function, _MARK, _bind(function, kind, tuple(requires), provides, timeout_s, idempotent, undo))
         return function
 
     return mark
@@ -66,6 +74,7 @@ def _bind(
     provides: str | None,
     timeout_s: float,
     idempotent: bool,
+    undo: Compensation | None,
 ) -> BoundTool:
     name = function.__name__
     if not inspect.iscoroutinefunction(function):
@@ -94,8 +103,23 @@ def _bind(
         timeout_s,
         idempotent,
         _fact_schema(hints.get("return")),
+        undo,
     )
     return BoundTool(spec, function, arguments, hints.get("return"))
+
+
+def _undo(name: str, kind: str, tool_name: str | None, sources: Mapping[str, str] | None) -> Compensation | None:
+    if tool_name is None:
+        if sources is not None:
+            raise ToolInvalid(f"tool {name}: compensation without compensated_by=…")
+        return None
+    if kind != "write":
+        raise ToolInvalid(f"tool {name}: only a write can be compensated")
+    for argument, source in (sources or {}).items():
+        origin, _, field = source.partition(".")
+        if origin not in ("args", "receipt") or not field.isidentifier():
+            raise ToolInvalid(f"tool {name}: compensation {argument} must come from args.NAME or receipt.NAME, not {source!r}")
+    return Compensation(tool_name, dict(sources or {}))
 
 
 def _fact_schema(returned: Any) -> dict[str, Any]:

@@ -78,19 +78,32 @@ class ObservedStore(PassingStore):
             return await super().turn_by_key(session_id, idempotency_key)
 
     async def intend(
-        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+        self,
+        record: ActionRecord,
+        *,
+        then: Sequence[ActionRecord] = (),
+        permits: Permits | None = None,
+        since: datetime | None = None,
     ) -> ActionRecord:
         with self._metrics.calls.store("intend"), self._traces.span("store intend", action=record.proposal.action):
-            stored = await super().intend(record, permits=permits, since=since)
+            stored = await super().intend(record, then=then, permits=permits, since=since)
         if stored.status is ActionStatus.FAILED:  # a failed line is intended anew: this one was denied just now
             self._metrics.ledger.settled(stored.proposal.action, stored.status.value)
         return stored
 
-    async def settle(self, record: ActionRecord) -> None:
+    async def begin(self, record: ActionRecord) -> bool:
+        with self._metrics.calls.store("begin"), self._traces.span("store begin", action=record.proposal.action):
+            return await super().begin(record)
+
+    async def settle(self, record: ActionRecord, then: Sequence[ActionRecord] = ()) -> None:
         name, status = record.proposal.action, record.status.value
         with self._metrics.calls.store("settle"), self._traces.span("store settle", action=name, status=status):
-            await super().settle(record)
+            await super().settle(record, then)
         self._metrics.ledger.settled(name, status)
+
+    async def lines(self, offer_id: str) -> tuple[ActionRecord, ...]:
+        with self._metrics.calls.store("lines"):
+            return await super().lines(offer_id)
 
     async def actions(self, customer_id: str, *, since: datetime) -> tuple[ActionRecord, ...]:
         with self._metrics.calls.store("actions"):

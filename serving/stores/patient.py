@@ -77,15 +77,36 @@ class PatientStore(PassingStore):
         return await self._patiently(lambda: self._inner.turn_by_key(session_id, idempotency_key))
 
     async def intend(
-        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+        self,
+        record: ActionRecord,
+        *,
+        then: Sequence[ActionRecord] = (),
+        permits: Permits | None = None,
+        since: datetime | None = None,
     ) -> ActionRecord:
-        return await self._patiently(lambda: self._inner.intend(record, permits=permits, since=since))
+        return await self._patiently(lambda: self._inner.intend(record, then=then, permits=permits, since=since))
 
-    async def settle(self, record: ActionRecord) -> None:
-        await self._patiently(lambda: self._inner.settle(record))
+    async def begin(self, record: ActionRecord) -> bool:
+        try:
+            return await self._inner.begin(record)
+        except StoreUnavailable as error:
+            return await self._again(error, lambda: self._begin_again(record))
+
+    async def settle(self, record: ActionRecord, then: Sequence[ActionRecord] = ()) -> None:
+        await self._patiently(lambda: self._inner.settle(record, then))
+
+    async def lines(self, offer_id: str) -> tuple[ActionRecord, ...]:
+        return await self._patiently(lambda: self._inner.lines(offer_id))
 
     async def actions(self, customer_id: str, *, since: datetime) -> tuple[ActionRecord, ...]:
         return await self._patiently(lambda: self._inner.actions(customer_id, since=since))
+
+    async def _begin_again(self, record: ActionRecord) -> bool:
+        """Whether the line is begun, be it by a first try whose answer was lost: the line names its attempt."""
+        if await self._inner.begin(record):
+            return True
+        stored = next((line for line in await self._inner.lines(record.offer_id) if line.key == record.key), None)
+        return stored is not None and stored.result.get("attempt") == record.result.get("attempt", "")
 
     async def _append_again(
         self,

@@ -2,24 +2,22 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import cycle
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, RowMapping, Select, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from agents.domain.errors import TurnInProgress
 from agents.domain.events import Event, PersonalErased, StoredEvent
-from agents.domain.words import ActionRecord, ActionStatus
+from agents.domain.words import ActionRecord
 from agents.ports import Clock, Lease, Permits, TurnOpening
-from serving.stores import tables
+from serving.stores import lines, tables
 from serving.stores.audit import Damage, examine
 from serving.stores.chain import link
-from serving.stores.codec import action_fields, read_action
 from serving.stores.engines import lanes, pooled
 from serving.stores.errors import StoreUnavailable
 from serving.stores.lanes import Lane
@@ -29,17 +27,8 @@ from serving.stores.signing import Signer, Verifier
 from serving.stores.watchdog import HANGS_AFTER_S, watched
 
 __all__ = ["SqlStore", "StoreUnavailable"]
-COUNTED = (ActionStatus.INTENDED.value, ActionStatus.DONE.value, ActionStatus.UNKNOWN.value)
 UPGRADE_LOCK = 0x6B777570  # any number that only upgrades lock
 MANY = 16  # sessions whose conversations are alike word for word
-OPEN = (ActionStatus.INTENDED.value, ActionStatus.UNKNOWN.value)
-_a = tables.actions.c
-SPENT = (
-    select(tables.actions)
-    .where(_a.customer_id == bindparam("customer"), _a.at >= bindparam("since"), _a.status.in_(COUNTED))
-    .order_by(_a.at)
-)
-UNSETTLED = select(tables.actions).where(_a.status.in_(OPEN)).order_by(_a.at)
 
 
 class SqlStore:
@@ -133,7 +122,7 @@ class SqlStore:
         c, pseudonym = tables.actions.c, f"erased-{uuid4().hex}"
         async with self._transaction() as connection:
             await self._take_turn(connection, customer_id)
-            mine = (c.customer_id == customer_id, c.status.in_(OPEN))
+            mine = (c.customer_id == customer_id, c.status.in_(lines.OPEN))
             if (await connection.execute(select(c.key).where(*mine).limit(1))).first() is not None:
                 raise TurnInProgress("an action of this customer is still open", hint="Try again when it is settled.")
             await connection.execute(
@@ -178,35 +167,33 @@ class SqlStore:
             return tuple(rows.scalars().all())
 
     async def intend(
-        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+        self,
+        record: ActionRecord,
+        *,
+        then: Sequence[ActionRecord] = (),
+        permits: Permits | None = None,
+        since: datetime | None = None,
     ) -> ActionRecord:
-        c = tables.actions.c
         async with self._transaction() as connection:
             await self._take_turn(connection, record.customer_id)
-            row = (await connection.execute(select(tables.actions).where(c.key == record.key))).mappings().one_or_none()
-            if row is not None and (row["status"] != ActionStatus.FAILED.value or row["customer_id"] != record.customer_id):
-                return _action(row)
-            if permits is not None:
-                others = select(tables.actions).where(c.customer_id == record.customer_id, c.status.in_(COUNTED))
-                others = others.where(c.at >= since) if since is not None else others
-                lines = (await connection.execute(others.order_by(c.at))).mappings().all()
-                if not permits([_action(line) for line in lines]):
-                    record = replace(record, status=ActionStatus.FAILED, result={"reason": "no longer permitted"})
-            values = _action_row(record)
-            write = insert(tables.actions) if row is None else update(tables.actions).where(c.key == record.key)
-            await connection.execute(write.values(values))
-            return record
+            return await lines.intend(connection, record, then, permits, since)
 
-    async def settle(self, record: ActionRecord) -> None:
-        values = {"status": record.status.value, "result": action_fields(record)["result"]}
+    async def begin(self, record: ActionRecord) -> bool:
         async with self._transaction() as connection:
-            await connection.execute(update(tables.actions).where(tables.actions.c.key == record.key).values(values))
+            return await lines.begin(connection, record)
+
+    async def settle(self, record: ActionRecord, then: Sequence[ActionRecord] = ()) -> None:
+        async with self._transaction() as connection:
+            await lines.settle(connection, record, then)
+
+    async def lines(self, offer_id: str) -> tuple[ActionRecord, ...]:
+        return lines.in_order(await self._lines(lines.of_offer(offer_id)))
 
     async def actions(self, customer_id: str, *, since: datetime) -> tuple[ActionRecord, ...]:
-        return await self._action_rows(SPENT, {"customer": customer_id, "since": since})
+        return await self._lines(lines.counted(customer_id, since))
 
     async def unsettled(self) -> tuple[ActionRecord, ...]:
-        return await self._action_rows(UNSETTLED, {})
+        return await self._lines(lines.unsettled())
 
     async def ping(self) -> None:
         """Raises StoreUnavailable when the database does not answer."""
@@ -221,9 +208,9 @@ class SqlStore:
             lock = func.pg_advisory_xact_lock(func.hashtextextended(customer_id, 0))
             await connection.execute(select(lock))
 
-    async def _action_rows(self, query: Select[Any], values: Mapping[str, Any]) -> tuple[ActionRecord, ...]:
+    async def _lines(self, query: Select[Any]) -> tuple[ActionRecord, ...]:
         def work(connection: Connection) -> tuple[ActionRecord, ...]:
-            return tuple(_action(row) for row in connection.execute(query, values).mappings().all())
+            return tuple(lines.from_row(row) for row in connection.execute(query).mappings().all())
 
         return await next(self._reader).run(work)
 
@@ -257,15 +244,3 @@ async def _translated() -> AsyncGenerator[None, None]:
         raise TurnInProgress("another message of this session was first") from error
     except (SQLAlchemyError, OSError) as error:
         raise StoreUnavailable(f"the database does not answer: {type(error).__name__}") from error
-
-
-def _action_row(record: ActionRecord) -> dict[str, Any]:
-    fields = action_fields(record)
-    proposal = fields.pop("proposal")
-    return {**fields, "action": proposal["action"], "args": proposal["args"], "at": record.at or datetime.now(UTC)}
-
-
-def _action(row: RowMapping) -> ActionRecord:
-    fields = dict(row)
-    fields["proposal"] = {"action": fields.pop("action"), "args": fields.pop("args")}
-    return read_action(fields | {"at": aware(row["at"])})

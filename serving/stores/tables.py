@@ -96,8 +96,12 @@ actions = Table(
     Column("status", String(16), nullable=False),
     Column("result", JSON, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
+    Column("offer_id", String(64), nullable=False, server_default=""),
+    Column("step", Integer, nullable=False, server_default="0"),
+    Column("undoes", String(64), nullable=False, server_default=""),
     Index(None, "customer_id", "at"),
     Index(None, "status"),
+    Index(None, "offer_id"),
 )
 
 handoffs = Table(

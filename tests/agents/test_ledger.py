@@ -10,7 +10,8 @@ import pytest
 
 from agents.domain.errors import BadInput, NotAllowed, ToolFailed, ToolRefused, ToolUnknown
 from agents.domain.events import Event, StoredEvent
-from agents.domain.words import ActionRecord, ActionStatus, Money, Offer, Proposal, ToolSpec
+from agents.domain.money import Money
+from agents.domain.words import ActionRecord, ActionStatus, Offer, Proposal, ToolSpec
 from agents.ledger.ledger import Ledger
 from agents.ports import Lease, Permits, ToolCall, TurnOpening
 from tests.fakes import SetClock
@@ -29,33 +30,44 @@ class Crash(BaseException):
 class MemoryStore:
     """A Store of ledger lines; its sessions are never asked for. `statuses` is every status a line went through."""
 
-    lines: dict[str, ActionRecord] = field(default_factory=dict)
+    rows: dict[str, ActionRecord] = field(default_factory=dict)
     statuses: list[ActionStatus] = field(default_factory=list)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def intend(
-        self, record: ActionRecord, *, permits: Permits | None = None, since: datetime | None = None
+        self,
+        record: ActionRecord,
+        *,
+        then: Sequence[ActionRecord] = (),
+        permits: Permits | None = None,
+        since: datetime | None = None,
     ) -> ActionRecord:
-        stored = self.lines.get(record.key)
+        stored = self.rows.get(record.key)
         if stored is not None and (stored.status is not FAILED or stored.customer_id != record.customer_id):
             return stored
         if permits is not None and not permits(await self.actions(record.customer_id, since=datetime.min)):
             record = replace(record, status=FAILED, result={"reason": "no longer permitted"})
         self.statuses.append(record.status)
-        self.lines[record.key] = record
+        self.rows[record.key] = record
         return record
 
-    async def settle(self, record: ActionRecord) -> None:
+    async def begin(self, record: ActionRecord) -> bool:
+        raise AssertionError("an offer of one write has no further step")
+
+    async def lines(self, offer_id: str) -> tuple[ActionRecord, ...]:
+        raise AssertionError("an offer of one write has no further line")
+
+    async def settle(self, record: ActionRecord, then: Sequence[ActionRecord] = ()) -> None:
         self.statuses.append(record.status)
-        self.lines[record.key] = replace(self.lines[record.key], status=record.status, result=record.result)
+        self.rows[record.key] = replace(self.rows[record.key], status=record.status, result=record.result)
         self.settled.set()
 
     async def actions(self, customer_id: str, *, since: datetime) -> tuple[ActionRecord, ...]:
         counted = (INTENDED, DONE, UNKNOWN)
-        return tuple(r for r in self.lines.values() if r.customer_id == customer_id and r.status in counted)
+        return tuple(r for r in self.rows.values() if r.customer_id == customer_id and r.status in counted)
 
     async def unsettled(self) -> tuple[ActionRecord, ...]:
-        return tuple(record for record in self.lines.values() if record.status in (INTENDED, UNKNOWN))
+        return tuple(record for record in self.rows.values() if record.status in (INTENDED, UNKNOWN))
 
     async def append(
         self,
@@ -152,7 +164,7 @@ class Desk:
         return Ledger(self.store, self.till, self.clock, pause=pause)
 
     async def execute(self, offer: Offer = OFFER, **more: Any) -> ActionRecord:
-        return await self.ledger.execute(offer, session_id="s", customer_id="C-1", **more)
+        return (await self.ledger.execute(offer, session_id="s", customer_id="C-1", **more))[0]
 
 
 @pytest.fixture
@@ -163,7 +175,7 @@ def desk() -> Desk:
 async def test_a_confirmed_offer_is_carried_out_and_its_receipt_kept(desk: Desk) -> None:
     record = await desk.execute()
     assert (record.status, record.result, record.amount_cents, record.key) == (DONE, {"paid": 500}, 500, "of_1")
-    assert desk.store.lines["of_1"] == record
+    assert desk.store.rows["of_1"] == record
 
 
 async def test_the_intent_is_durable_before_the_tool_is_called(desk: Desk) -> None:
@@ -199,7 +211,7 @@ async def test_a_second_attempt_is_durable_before_its_call(desk: Desk) -> None:
     await desk.execute()
     with pytest.raises(Crash):
         await desk.execute()
-    assert desk.store.lines["of_1"].status is INTENDED
+    assert desk.store.rows["of_1"].status is INTENDED
 
 
 async def test_a_lost_answer_is_found_by_key(desk: Desk) -> None:
@@ -320,7 +332,7 @@ async def test_recovery_gives_an_attempt_elsewhere_the_time_to_end(desk: Desk) -
         desk.clock.move(seconds)
 
     assert await Ledger(desk.store, desk.till, desk.clock, pause=pause).recover() == ()
-    assert desk.store.lines["of_1"].status is DONE
+    assert desk.store.rows["of_1"].status is DONE
     assert FAILED not in desk.store.statuses
 
 
@@ -347,9 +359,9 @@ async def test_two_sessions_that_spend_one_cap_at_once_never_exceed_it(desk: Des
     records = await asyncio.gather(
         *(ledger.execute(offer, session_id=offer.id, customer_id="C-1", permits=permits) for offer in offers)
     )
-    assert sum(record.status is DONE for record in records) == 1
+    assert sum(record.status is DONE for (record,) in records) == 1
     assert len(desk.till.receipts) == 1
-    assert {record.status for record in records} <= {DONE, FAILED}
+    assert {record.status for (record,) in records} <= {DONE, FAILED}
 
 
 async def test_what_is_no_longer_permitted_is_not_called(desk: Desk) -> None:
@@ -371,7 +383,7 @@ async def test_a_cancelled_turn_does_not_cut_the_action(desk: Desk) -> None:
         await turn
     desk.till.gate.set()
     await desk.store.settled.wait()
-    assert desk.store.lines["of_1"].status is DONE
+    assert desk.store.rows["of_1"].status is DONE
 
 
 async def test_another_customers_key_is_refused(desk: Desk) -> None:

@@ -30,7 +30,7 @@ def test_a_forbid_says_which_of_its_parts_must_not_hold() -> None:
 
 
 def test_a_cap_says_what_is_left() -> None:
-    assert explained(PERMIT, CAP, spent=[line(800)]).changes == ("c: 200 cents left of 1000; 500 cents asked",)
+    assert explained(PERMIT, CAP, spent=[line(800)]).changes == ("c: 2.00 EUR left of 10.00 EUR; 5.00 EUR asked",)
 
 
 def test_a_missing_fact_is_what_would_change_it() -> None:

@@ -5,7 +5,7 @@ from aiosqlite import Connection
 
 from agents.domain.errors import ToolRefused
 from agents.packs.shop.calendar_days import in_days, stamp
-from agents.packs.shop.facts import ApplicationReceipt, CouponReceipt, DepositReceipt
+from agents.packs.shop.facts import ApplicationReceipt, CouponReceipt, DepositReceipt, WithdrawalReceipt
 from agents.packs.shop.orders import new_id
 from agents.packs.shop.reading import licence_state, one, own_order, own_seller
 from agents.packs.shop.seeding import COUPON_VALID_DAYS
@@ -30,6 +30,16 @@ async def issue_coupon(db: Connection, call: ToolCall, amount_cents: int, reason
     row = (code, call.customer_id, reason, order_id or None, amount_cents, stamp(call.now), valid_until)
     await db.execute("INSERT INTO coupons VALUES (?, ?, ?, ?, ?, ?, ?, 0)", row)
     return CouponReceipt(code, amount_cents, valid_until)
+
+
+async def withdraw_coupon(db: Connection, call: ToolCall, code: str) -> WithdrawalReceipt:
+    row = await one(db, "SELECT * FROM coupons WHERE code = ? AND customer_id = ?", code, call.customer_id)
+    if row is None:
+        raise ToolRefused(f"no coupon {code} in this account")
+    if row["used"]:
+        raise ToolRefused(f"coupon {code} is used already")
+    await db.execute("DELETE FROM coupons WHERE code = ?", (code,))
+    return WithdrawalReceipt(code, row["amount_cents"])
 
 
 async def submit_application(db: Connection, call: ToolCall, seller_id: str) -> ApplicationReceipt:

@@ -39,6 +39,8 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Order:
+    """`overdue_days` is 0 unless the expected day has passed and nothing was sent; `delay_coupon`: its delay has its coupon."""
+
     id: str
     customer_id: str
     seller_id: str
@@ -55,6 +57,8 @@ class Order:
     delivered_days_ago: int
     return_open: bool
     sent_again: bool
+    overdue_days: int
+    delay_coupon: bool
     state_en: str
     state_zh: str
 
@@ -169,6 +173,12 @@ class CouponReceipt(Receipt):
     code: str
     amount_cents: int
     valid_until: str
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalReceipt(Receipt):
+    code: str
+    amount_cents: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """How a state is put to the customer, in both languages. Money is written as everywhere: 24.90 EUR."""
 
-from agents.domain.words import Money
+from agents.domain.money import Money
 
 Said = tuple[str, str]  # English, Chinese
 CURRENCY = "EUR"  # as pack.toml's currency

@@ -91,7 +91,8 @@ async def order(db: Connection, call: ToolCall, order_id: str) -> Order:
         db,
         "SELECT (SELECT delivered_at FROM parcels WHERE order_id = ?1 AND kind = 'first') AS delivered_at,"
         " EXISTS (SELECT 1 FROM returns WHERE order_id = ?1) AS return_open,"
-        " EXISTS (SELECT 1 FROM parcels WHERE order_id = ?1 AND kind <> 'first') AS sent_again",
+        " EXISTS (SELECT 1 FROM parcels WHERE order_id = ?1 AND kind <> 'first') AS sent_again,"
+        " EXISTS (SELECT 1 FROM coupons WHERE order_id = ?1) AS delay_coupon",
         order_id,
     )
     assert more is not None  # a SELECT without FROM has one row
@@ -114,6 +115,8 @@ async def order(db: Connection, call: ToolCall, order_id: str) -> Order:
         delivered_days_ago=days_ago(more["delivered_at"], call.now),
         return_open=bool(more["return_open"]),
         sent_again=bool(more["sent_again"]),
+        overdue_days=_overdue(row["expected_on"], call) if row["status"] in ("unpaid", "paid", "packed") else 0,
+        delay_coupon=bool(more["delay_coupon"]),
         state_en=state_en,
         state_zh=state_zh,
     )
@@ -230,6 +233,6 @@ def licence_state(valid_until: str | None, call: ToolCall) -> Licence:
 
 
 def _overdue(expected_on: str, call: ToolCall) -> int:
-    """Days since the day the parcel was expected; 0 when that has not passed."""
+    """Days since the day something was expected; 0 when that has not passed."""
     today = day_of(call.now)
     return max((today - today.fromisoformat(expected_on)).days, 0)

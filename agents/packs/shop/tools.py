@@ -24,6 +24,7 @@ from agents.packs.shop.facts import (
     ReturnReceipt,
     Seller,
     TraceReceipt,
+    WithdrawalReceipt,
 )
 from agents.packs.shop.shop import Shop, open_shop
 from agents.ports import ToolCall
@@ -168,7 +169,7 @@ async def cancel_order(shop: Shop, call: ToolCall, order_id: str, amount_cents: 
     )
 
 
-@tool(kind="write")
+@tool(kind="write", compensated_by="withdraw_coupon", compensation={"code": "receipt.code"})
 async def issue_coupon(
     shop: Shop, call: ToolCall, amount_cents: int, reason: Literal["delay", "loyalty"], order_id: str
 ) -> CouponReceipt:
@@ -176,6 +177,14 @@ async def issue_coupon(
     args = {"amount_cents": amount_cents, "reason": reason, "order_id": order_id}
     return await shop.once(
         call, "issue_coupon", args, CouponReceipt, lambda db: accounts.issue_coupon(db, call, amount_cents, reason, order_id)
+    )
+
+
+@tool(kind="write")
+async def withdraw_coupon(shop: Shop, call: ToolCall, code: str) -> WithdrawalReceipt:
+    """Take back an unused coupon. No clause permits it: it only undoes one that was given with something that failed."""
+    return await shop.once(
+        call, "withdraw_coupon", {"code": code}, WithdrawalReceipt, lambda db: accounts.withdraw_coupon(db, call, code)
     )
 
 

@@ -111,6 +111,7 @@ def test_the_pack_loads_without_a_mistake_and_is_as_large_as_promised(pack: Pack
         ("change_of_mind", "C-021", "KW-1070", [("open_return", None)]),
         ("change_of_mind", "C-023", "KW-1044", [("open_return", None)]),
         ("cancel_order", "C-007", "KW-1054", [("cancel_order", 5080)]),
+        ("cancel_order", "C-023", "KW-1121", [("issue_coupon", 500), ("cancel_order", 7990)]),
         ("coupon_request", "C-002", "", [("issue_coupon", 500)]),
         ("coupon_request", "C-010", "", [("issue_coupon", 500)]),
         ("coupon_request", "C-014", "", [("issue_coupon", 500)]),
@@ -291,6 +292,8 @@ async def test_every_offer_can_be_carried_out_and_its_done_text_be_said(
         ("change_of_mind", "C-021", "KW-1070"),
         ("cancel_order", "C-007", "KW-1054"),
         ("cancel_order", "C-007", "KW-1056"),
+        ("cancel_order", "C-023", "KW-1121"),
+        ("cancel_order", "C-038", "KW-1122"),
     }
     cases |= {("coupon_request", "C-002", ""), ("coupon_request", "C-010", "")}
     cases |= {("seller_qualification", "C-026", "S-2001"), ("seller_qualification", "C-028", "S-2003")}
@@ -303,14 +306,36 @@ async def test_every_offer_can_be_carried_out_and_its_done_text_be_said(
                 table = await table_for(pack, policy, shop, scenario, customer_id, named)
                 facts = await facts_for(pack, shop, scenario, customer_id, slots_of(named))
                 for offer in (offer for offer in table.offers if offer.rung == rung):
-                    proposal, amount = offer.proposal, str(offer.amount)
-                    receipt = await back_office.call(proposal.action, proposal.args, calls(customer_id, offer.id))
-                    values = {**facts, "args": proposal.args, "amount": amount, "receipt": receipt}
-                    assert all(fill(text, values, pack.currency) for text in offer.done.values())
-                    carried_out.add(proposal.action)
+                    for number, step in enumerate(offer.steps):
+                        proposal, amount = step.proposal, str(step.amount)
+                        receipt = await back_office.call(proposal.action, proposal.args, calls(customer_id, f"{number}"))
+                        values = {**facts, "args": proposal.args, "amount": amount, "receipt": receipt}
+                        assert all(fill(text, values, pack.currency) for text in (*step.done.values(), *step.undone.values()))
+                        carried_out.add(proposal.action)
             finally:
                 await back_office.close()
-    assert carried_out == {bound.spec.name for bound in collect(tools) if bound.spec.kind == "write"}
+    writes = [bound.spec for bound in collect(tools) if bound.spec.kind == "write"]
+    assert carried_out == {spec.name for spec in writes} - {spec.undo.tool for spec in writes if spec.undo is not None}
+
+
+async def test_a_late_order_is_cancelled_with_a_coupon_or_a_no_without(pack: Pack, policy: PolicyEngine, shop: Shop) -> None:
+    both, plain = (await table_for(pack, policy, shop, "cancel_order", "C-023", "KW-1121")).offers
+    assert [proposal.action for proposal in both.proposals] == ["issue_coupon", "cancel_order"]
+    assert plain.then == ()
+    assert both.id != plain.id
+    for locale, amounts in (("en", ("5.00 EUR", "79.90 EUR")), ("zh", ("5.00 EUR", "79.90 EUR"))):
+        assert all(amount in both.text[locale] for amount in amounts)
+    assert {"cancel.late.coupon", "cancel.paid", "confirm.every_write"} <= set(both.clause_ids)
+
+
+async def test_where_the_coupon_is_beyond_its_cap_only_the_cancellation_is_offered(
+    pack: Pack, policy: PolicyEngine, shop: Shop
+) -> None:
+    spent = line("C-023", "issue_coupon", 1000, days=2)
+    table = await table_for(pack, policy, shop, "cancel_order", "C-023", "KW-1121", spent)
+    assert offered(table) == [("cancel_order", 7990)]
+    undone = line("C-023", "issue_coupon", 1000, days=2, status=ActionStatus.UNDONE)
+    assert len((await table_for(pack, policy, shop, "cancel_order", "C-023", "KW-1121", undone)).offers) == 2
 
 
 async def test_every_scenario_can_tell_any_customer_about_any_order(pack: Pack, shop: Shop) -> None:

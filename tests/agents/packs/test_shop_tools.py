@@ -33,6 +33,7 @@ WRITES: dict[str, Write] = {
     "open_return": lambda shop, key: tools.open_return(shop, calls("C-021", key), "KW-1070"),
     "cancel_order": lambda shop, key: tools.cancel_order(shop, calls("C-007", key), "KW-1054", 5080),
     "issue_coupon": lambda shop, key: tools.issue_coupon(shop, calls("C-002", key), 500, "delay", "KW-1077"),
+    "withdraw_coupon": lambda shop, key: tools.withdraw_coupon(shop, calls("C-038", key), "CP-8004"),
     "submit_seller_application": lambda shop, key: tools.submit_seller_application(shop, calls("C-026", key), "S-2001"),
     "request_deposit": lambda shop, key: tools.request_deposit(shop, calls("C-028", key), "S-2003", 50000),
 }
@@ -124,6 +125,25 @@ async def test_a_second_key_cannot_do_the_same_thing_again(shop: Shop, name: str
     with pytest.raises(ToolRefused):
         await WRITES[name](shop, "key-2")
     assert await contents(shop) == after
+
+
+@pytest.mark.parametrize(("customer_id", "code"), [("C-002", "CP-8004"), ("C-038", "CP-9999"), ("C-038", "")])
+async def test_a_coupon_that_is_not_the_customers_cannot_be_withdrawn(shop: Shop, customer_id: str, code: str) -> None:
+    with pytest.raises(ToolRefused, match="no coupon"):
+        await tools.withdraw_coupon(shop, calls(customer_id, "key-1"), code)
+
+
+async def test_a_used_coupon_cannot_be_withdrawn(shop: Shop) -> None:
+    async with shop.writing() as db:
+        await db.execute("UPDATE coupons SET used = 1 WHERE code = 'CP-8004'")
+    with pytest.raises(ToolRefused, match="used already"):
+        await WRITES["withdraw_coupon"](shop, "key-1")
+
+
+async def test_an_order_is_overdue_only_while_nothing_was_sent(shop: Shop) -> None:
+    late = await tools.get_order(shop, calls("C-023"), "KW-1121")
+    assert (late.status, late.overdue_days, late.delay_coupon) == ("paid", 5, False)
+    assert (await tools.get_order(shop, calls("C-002"), "KW-1077")).overdue_days == 0  # on its way: its parcel is late
 
 
 async def test_a_key_that_stands_for_another_call_is_refused(shop: Shop) -> None:

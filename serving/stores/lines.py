@@ -1,0 +1,108 @@
+"""The ledger's lines as rows: what each statement may change, so that of two processes at one line only one moves it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agents.domain.words import ActionRecord, ActionStatus
+from agents.ports import Permits
+from serving.stores.codec import action_fields, read_action
+from serving.stores.tables import actions
+
+UNDER_WAY = (ActionStatus.INTENDED.value, ActionStatus.UNKNOWN.value)
+OPEN = (ActionStatus.PLANNED.value, *UNDER_WAY)
+COUNTED = (*OPEN, ActionStatus.DONE.value)
+UNSETTLED = (*OPEN, ActionStatus.STUCK.value)
+NOT_DONE = (ActionStatus.REFUSED.value, ActionStatus.FAILED.value)
+MOVES = {  # what a line becomes when another one is settled -> what it must still be
+    ActionStatus.FAILED: ActionStatus.PLANNED.value,
+    ActionStatus.UNDONE: ActionStatus.DONE.value,
+}
+c = actions.c
+
+
+async def intend(
+    connection: AsyncConnection,
+    record: ActionRecord,
+    then: Sequence[ActionRecord],
+    permits: Permits | None,
+    since: datetime | None,
+) -> ActionRecord:
+    """As the port says; the caller holds the customer's turn."""
+    row = (await connection.execute(select(actions).where(c.key == record.key))).mappings().one_or_none()
+    if row is not None and (row["status"] != ActionStatus.FAILED.value or row["customer_id"] != record.customer_id):
+        return from_row(row)
+    if permits is not None and not permits(await read(connection, counted(record.customer_id, since))):
+        record, then = replace(record, status=ActionStatus.FAILED, result={"reason": "no longer permitted"}), ()
+    for line in (record, *then):
+        anew = update(actions).where(c.key == line.key, c.status == ActionStatus.FAILED.value)
+        if row is None or not (await connection.execute(anew.values(_row(line)))).rowcount:
+            await connection.execute(insert(actions).values(_row(line)))
+    return record
+
+
+async def begin(connection: AsyncConnection, record: ActionRecord) -> bool:
+    query = update(actions).where(c.key == record.key, c.status == ActionStatus.PLANNED.value)
+    return bool((await connection.execute(query.values(_some(record, "status", "result", "at")))).rowcount)
+
+
+async def settle(connection: AsyncConnection, record: ActionRecord, then: Sequence[ActionRecord]) -> None:
+    """A receipt is stronger than "it was not carried out": done replaces refused and failed."""
+    before = (*UNDER_WAY, *NOT_DONE) if record.status is ActionStatus.DONE else UNDER_WAY
+    query = update(actions).where(c.key == record.key, c.status.in_(before))
+    if not (await connection.execute(query.values(_some(record, "status", "result")))).rowcount:
+        return
+    for line in then:
+        if line.status in MOVES:
+            query = update(actions).where(c.key == line.key, c.status == MOVES[line.status])
+            await connection.execute(query.values(_some(line, "status", "result")))
+        elif (await connection.execute(select(c.key).where(c.key == line.key))).first() is None:
+            await connection.execute(insert(actions).values(_row(line)))
+
+
+def of_offer(offer_id: str) -> Select[Any]:
+    return select(actions).where(or_(c.offer_id == offer_id, c.key == offer_id))
+
+
+def counted(customer_id: str, since: datetime | None) -> Select[Any]:
+    query = select(actions).where(c.customer_id == customer_id, c.status.in_(COUNTED)).order_by(c.at, c.key)
+    return query.where(c.at >= since) if since is not None else query
+
+
+def unsettled() -> Select[Any]:
+    return select(actions).where(c.status.in_(UNSETTLED)).order_by(c.at, c.key)
+
+
+async def read(connection: AsyncConnection, query: Select[Any]) -> tuple[ActionRecord, ...]:
+    return tuple(from_row(row) for row in (await connection.execute(query)).mappings().all())
+
+
+def in_order(lines: Sequence[ActionRecord]) -> tuple[ActionRecord, ...]:
+    """An offer's steps, then what undoes them, the last step first."""
+    return tuple(sorted(lines, key=lambda line: (bool(line.undoes), -line.step if line.undoes else line.step)))
+
+
+def from_row(row: RowMapping) -> ActionRecord:
+    fields = dict(row)
+    fields["proposal"] = {"action": fields.pop("action"), "args": fields.pop("args")}
+    return read_action(fields | {"at": aware(row["at"])})
+
+
+def aware(at: datetime) -> datetime:
+    """SQLite forgets the zone: what is stored is UTC."""
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def _row(record: ActionRecord) -> dict[str, Any]:
+    fields = action_fields(record)
+    proposal = fields.pop("proposal")
+    return {**fields, "action": proposal["action"], "args": proposal["args"], "at": record.at or datetime.now(UTC)}
+
+
+def _some(record: ActionRecord, *names: str) -> dict[str, Any]:
+    row = _row(record)
+    return {name: row[name] for name in names}
