@@ -91,7 +91,7 @@ class Lane:
             return self._transaction(pieces)
         except Exception as error:
             if self._stage != "work":  # nothing was begun, or nobody knows what was committed
-                return [_ours(error)] * len(pieces)
+                return [_ours(error) for _ in pieces]
             if len(pieces) > 1:  # one of them, or the connection: each by itself tells
                 return [self._alone(piece) for piece in pieces]
             gone = isinstance(error, DBAPIError) and error.connection_invalidated

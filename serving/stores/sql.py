@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import cycle
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 from sqlalchemy import Connection, RowMapping, Select, Table, delete, func, insert, select, update
@@ -51,7 +51,7 @@ class SqlStore:
         self._writer, self._reader = cycle(writers), cycle(readers)
 
     @classmethod
-    async def open(cls, url: str, clock: Clock, signer: Signer, *, hangs_after_s: float = HANGS_AFTER_S) -> "SqlStore":
+    async def open(cls, url: str, clock: Clock, signer: Signer, *, hangs_after_s: float = HANGS_AFTER_S) -> Self:
         """Connect and bring the schema up to date. `signer` signs the log. A transaction that takes `hangs_after_s` is cut
         (PostgreSQL; SQLite has its own limit). Raises StoreUnavailable."""
         store = cls(pooled(url), clock, signer, *lanes(url, hangs_after_s), hangs_after_s=hangs_after_s)

@@ -1,19 +1,31 @@
 """Whole turns over the real shop, policy, ledger and SQLite; only the model and the retriever are scripted."""
 
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from agents.domain.errors import EngineUnavailable, NotFound, TurnInProgress
-from agents.domain.events import ActionTaken, HandoffRaised, OfferMade, ReplySentence, SessionStarted, TurnDone, TurnFailed
+from agents.domain.errors import EngineUnavailable, KeepwordError, NotFound, TurnInProgress
+from agents.domain.events import (
+    ActionTaken,
+    Event,
+    HandoffRaised,
+    OfferMade,
+    Planned,
+    ReplySentence,
+    SessionStarted,
+    StoredEvent,
+    TurnDone,
+    TurnFailed,
+)
 from agents.domain.pack import Pack
 from agents.domain.session import SessionState, fold
 from agents.domain.words import Act, ActionStatus
 from agents.packs.loader import load_pack, tools_module
-from agents.ports import ModelRequest
+from agents.passing_store import PassingStore
+from agents.ports import ModelRequest, Store
 from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits, TurnLoop
 from serving.embedded import put_together
@@ -61,7 +73,18 @@ class Visit:
     store: SqlStore
     clock: SetClock
     database: Path
+    elsewhere: Callable[[], Awaitable["Visit"]]
+    over: Store
     session_id: str = "ses_1"
+
+    @property
+    def counting(self) -> "Counting":
+        assert isinstance(self.over, Counting)
+        return self.over
+
+    async def take(self, text: str) -> None:
+        """One turn, nothing read of it."""
+        await self.loop.run(await self.loop.accept(self.session_id, text))
 
     async def say(self, text: str, key: str | None = None) -> str:
         accepted = await self.loop.accept(self.session_id, text, idempotency_key=key)
@@ -90,20 +113,28 @@ Open = Callable[..., Awaitable[Visit]]
 async def open_visit(pack: Pack, tmp_path: Path) -> AsyncGenerator[Open, None]:
     closing = []
 
-    async def opened(script: Callable[[ModelRequest], str] | None = None, customer_id: str = "C-001") -> Visit:
-        clock = SetClock()
+    async def opened(
+        script: Callable[[ModelRequest], str] | None = None,
+        customer_id: str = "C-001",
+        over: Callable[[Store], Store] = PassingStore,
+    ) -> Visit:
+        visit = await replica(script, SetClock(), over)
+        await visit.store.append("ses_1", [SessionStarted("ses_1", pack.name, customer_id, "en")], expected_seq=0)
+        return visit
+
+    async def replica(
+        script: Callable[[ModelRequest], str] | None, clock: SetClock, over: Callable[[Store], Store] = PassingStore
+    ) -> Visit:
         store = await SqlStore.open(f"sqlite+aiosqlite:///{tmp_path}/keepword.db", clock, Signer("secret"))
         module = tools_module(pack.path)
         office = PackBackOffice(module, await module.open_back_office(tmp_path / "shop"))
         model = ScriptedModel(script or obedient(DRAFT))
         retriever = TableRetriever(pack, TABLE, {MAYBE: 0.5})
         limits = TurnLimits(turn_s=30.0)
-        rooms = put_together(
-            pack, store=store, back_office=office, clock=clock, model=model, retriever=retriever, limits=limits
-        )
-        await store.append("ses_1", [SessionStarted("ses_1", pack.name, customer_id, "en")], expected_seq=0)
+        seen = over(store)
+        rooms = put_together(pack, store=seen, back_office=office, clock=clock, model=model, retriever=retriever, limits=limits)
         closing.extend([office.close, store.close])
-        return Visit(rooms.turns, store, clock, tmp_path / "shop" / "shop.db")
+        return Visit(rooms.turns, store, clock, tmp_path / "shop" / "shop.db", lambda: replica(script, clock), seen)
 
     yield opened
     for close in closing:
@@ -280,3 +311,92 @@ async def test_a_turns_timings_name_the_stages_it_went_through(open_visit: Open)
     offered, acted = (set(s.event.timings) for s in await visit.store.events("ses_1") if isinstance(s.event, TurnDone))
     assert offered == {"retrieve", "plan", "tools", "policy", "draft", "verify", "first_sentence", "turn"}
     assert acted - offered == {"decode", "ledger"}
+
+
+class Counting(PassingStore):
+    """Counts writes and reads of events, and can fail the writes that hold an event of one type."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.groups: list[list[str]] = []
+        self.reads = 0
+        self.failing: type | None = None
+
+    async def append(
+        self,
+        session_id: str,
+        events: Sequence[Event],
+        *,
+        expected_seq: int,
+        expected_hash: str | None = None,
+        release: str | None = None,
+    ) -> tuple[StoredEvent, ...]:
+        if self.failing is not None and any(isinstance(each, self.failing) for each in events):
+            self.failing = None
+            raise KeepwordError("the database refused it")
+        self.groups.append([each.type for each in events])
+        return await super().append(session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, release=release)
+
+    async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
+        self.reads += 1
+        return await super().events(session_id, after_seq=after_seq)
+
+
+async def test_a_turn_takes_few_writes_and_the_next_one_no_read(open_visit: Open) -> None:
+    visit = await open_visit(over=Counting)
+    for text in (BROKEN, NO, YES):
+        await visit.take(text)
+    counting = visit.counting
+    assert counting.reads == 1
+    assert counting.groups[:3] == [
+        ["plan", "facts", "verdicts", "offer"],
+        ["reply.sentence"],
+        ["reply.sentence", "reply.sentence", "tape", "turn.done"],
+    ]
+    assert len(counting.groups) == 9
+
+
+async def test_what_another_replica_did_meanwhile_is_not_missed(open_visit: Open, pack: Pack) -> None:
+    visit = await open_visit()
+    await visit.say(BROKEN)
+    elsewhere = await visit.elsewhere()
+    assert "7.47 EUR" in await elsewhere.say(NO)
+    await visit.say(YES)
+    assert visit.rows(REFUNDS) == [(747,)]
+
+
+async def test_after_an_erasure_a_turn_knows_nothing_of_before(open_visit: Open) -> None:
+    visit = await open_visit()
+    await visit.say(BROKEN)
+    await visit.store.erase("C-001")
+    await visit.say(HELLO)
+    assert "customer" not in {line.who for line in (await visit.state()).lines if line.text == BROKEN}
+    assert BROKEN not in str(visit.loop._known.take("ses_1"))
+
+
+async def test_a_session_is_free_the_moment_its_turn_has_ended(open_visit: Open) -> None:
+    visit = await open_visit()
+    await visit.say(BROKEN)
+    assert await visit.store.acquire_lease(visit.session_id, "somebody", ttl_s=1)
+
+
+async def test_what_could_not_be_stored_is_stored_with_the_end_of_the_failed_turn(open_visit: Open) -> None:
+    visit = await open_visit(over=Counting)
+    visit.counting.failing = Planned
+    await visit.take(BROKEN)
+    types = [s.event.type for s in await visit.store.events(visit.session_id)]
+    assert types[2:] == ["plan", "facts", "verdicts", "offer", "handoff", "tape", "error"]
+    assert "7.47 EUR" in await visit.say(NO)
+
+
+async def test_an_end_that_could_not_be_stored_is_no_end(open_visit: Open) -> None:
+    visit = await open_visit(over=Counting)
+    visit.counting.failing = TurnDone
+    await visit.take(BROKEN)
+    types = [s.event.type for s in await visit.store.events(visit.session_id)]
+    assert types[-3:] == ["handoff", "tape", "error"]
+    assert "turn.done" not in types
+    assert types.count("tape") == 1
+    state = await visit.state()
+    await visit.take(NO)
+    assert (await visit.state()).lines[: len(state.lines)] == state.lines
