@@ -4,6 +4,9 @@ Rounds of all loads in turn, those to fit on between those to check on, so that 
 each load the rounds count in which others used least of it. The cost is fitted on the steps of the first kind alone. Then
 every load of the second kind is simulated with the prompts and the output lengths the real engine had, and three figures of
 each are compared: medians over the rounds.
+
+A processor's speed drifts, by half within minutes where others share the host. So a probe (one short answer alone) runs before
+and after every load; costs are fitted as of the median probe's speed, and a load is foretold for the speed its own probes had.
 """
 
 import asyncio
@@ -11,7 +14,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, Protocol
@@ -29,6 +32,7 @@ ROUNDS: Final = 3
 BUDGET_S: Final = 430.0
 MAX_ERROR: Final = 0.15
 QUIET: Final = 0.03  # of the machine
+PROBE_TOKENS: Final = 14
 
 
 class Subject(Protocol):
@@ -43,14 +47,15 @@ class Subject(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One load in one round: when it began and ended (the clock of the steps), what its callers saw, and the share of the
-    machine others used meanwhile."""
+    """One load in one round: when it began and ended (the clock of the steps), what its callers saw, the share of the machine
+    others used meanwhile, and how slow the machine was: the probes' seconds a token, before and after."""
 
     load: Load
     began: float
     ended: float
     served: Sequence[Served]
     others: float
+    probe_s: float
 
     @property
     def to_fit(self) -> bool:
@@ -72,9 +77,15 @@ async def run(
     steps = subject.steps()
     counted = _least_disturbed(rounds)
     fitted_on = [one for one in counted if one.to_fit]
-    used = [step for step in steps if any(one.began <= step.began < one.ended for one in fitted_on)]
+    typical_s = median(one.probe_s for one in counted)
+    used = [
+        replace(step, seconds=step.seconds * typical_s / one.probe_s)
+        for one in fitted_on
+        for step in steps
+        if one.began <= step.began < one.ended
+    ]
     profile = Profile("cpu", "measured", subject.limits, fit(used), _request_s(fitted_on, steps))
-    checks = await asyncio.to_thread(_check, profile, [one for one in counted if not one.to_fit])
+    checks = await asyncio.to_thread(_check, profile, typical_s, [one for one in counted if not one.to_fit])
     await asyncio.to_thread(_write, written_to, as_toml(profile, len(used), len(rounds)), raw, steps, rounds)
     bars: dict[str, Bar] = {}
     for name, (real, simulated) in checks.items():
@@ -98,12 +109,15 @@ async def _observe(
     """Rounds of every load, until there are enough or another would not end in time."""
     began, done = time.monotonic(), []
     await subject.drive(Load("warm up", tuple(story(rng, 64, 4) for _ in range(4)), 2))
+    probe_s = await _probe(subject, rng)
     for number in range(rounds):
         fits, checks = fit_loads(rng), check_loads(rng)
         loads = [load for pair in zip(fits, [*checks, None, None], strict=True) for load in pair if load is not None]
         observed = []
         for index, load in enumerate(loads):
-            observed.append(await _one(subject, load))
+            before_s, one = probe_s, await _one(subject, load)
+            probe_s = await _probe(subject, rng)
+            observed.append(replace(one, probe_s=(before_s + probe_s) / 2))
             progress(number * len(loads) + index + 1, rounds * len(loads))
         done.append(observed)
         elapsed_s = time.monotonic() - began
@@ -117,7 +131,13 @@ async def _one(subject: Subject, load: Load) -> Observed:
     before, began, load_began = CpuClock.now(), time.monotonic(), loop.time()
     served = await subject.drive(load)
     others = before.others_share(CpuClock.now(), time.monotonic() - began)
-    return Observed(load, load_began, loop.time(), served, others)
+    return Observed(load, load_began, loop.time(), served, others, probe_s=0.0)
+
+
+async def _probe(subject: Subject, rng: random.Random) -> float:
+    """Seconds a token of a short answer alone: how fast the machine is now."""
+    served = await subject.drive(Load("probe", (story(rng, 50, PROBE_TOKENS),), 1))
+    return figures(served).itl_p50_s
 
 
 def _request_s(observed: Sequence[Observed], steps: Sequence[Step]) -> float:
@@ -131,13 +151,13 @@ def _request_s(observed: Sequence[Observed], steps: Sequence[Step]) -> float:
     return max(0.0, median(beside)) if beside else 0.0
 
 
-def _check(profile: Profile, observed: Sequence[Observed]) -> dict[str, tuple[list[Figures], list[Figures]]]:
-    """By load: the real figures of each round, and the simulated ones."""
+def _check(profile: Profile, typical_s: float, observed: Sequence[Observed]) -> dict[str, tuple[list[Figures], list[Figures]]]:
+    """By load: the real figures of each round, and the simulated ones at the speed the machine had in it."""
     checks: dict[str, tuple[list[Figures], list[Figures]]] = {}
     for one in observed:
         same = one.load.with_outputs([served.tokens for served in one.served])
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            simulated = figures(runner.run(drive(SimulatedModel(profile), same)))
+            simulated = figures(runner.run(drive(SimulatedModel(profile.slowed(one.probe_s / typical_s)), same)))
         both = checks.setdefault(one.load.name, ([], []))
         both[0].append(figures(one.served))
         both[1].append(simulated)
@@ -165,6 +185,7 @@ def _detail(
         "steps_fitted": len(used),
         "step_error_median": round(relative_error(profile.cost, used), 4),
         "others_share": {same[0].load.name: [round(one.others, 3) for one in same] for same in zip(*rounds, strict=True)},
+        "probe_ms": {same[0].load.name: [round(1000 * one.probe_s, 1) for one in same] for same in zip(*rounds, strict=True)},
         "rounds": {
             name: {"real": [asdict(one) for one in real], "simulated": [asdict(one) for one in simulated]}
             for name, (real, simulated) in checks.items()

@@ -41,7 +41,7 @@ class Admission:
     max_queued_requests: int = 1_000_000
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Turn:
     """Times in seconds; `done_at` is when the first verified sentence could leave, None while it cannot."""
 
@@ -153,6 +153,27 @@ def steady(
     time.call_at(rng.expovariate(rate_per_s), arrive)
     time.run(2 * seconds)
     return [turn for turn in turns if turn.asked_at >= seconds / 5]
+
+
+def saturated(profile: Profile, *, callers: int, turns: int, seed: int, shape: TurnShape | None = None) -> float:
+    """Turns per second while `callers` ask one turn after the other, `turns` in all; the first and last fifth left out."""
+    time = VirtualTime()
+    replica = DeskReplica(profile, time, random.Random(seed), shape or TurnShape())
+    ended: list[float] = []
+    asked = callers
+
+    def next_one(turn: Turn) -> None:
+        nonlocal asked
+        ended.append(time.time())
+        if asked < turns:
+            asked += 1
+            replica.ask(next_one)
+
+    for _ in range(callers):
+        replica.ask(next_one)
+    time.run()
+    inside = ended[len(ended) // 5 : -len(ended) // 5]
+    return (len(inside) - 1) / (inside[-1] - inside[0])
 
 
 def attained(turns: list[Turn], slo_s: float) -> float:

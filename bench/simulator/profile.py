@@ -100,6 +100,11 @@ class Profile:
     cost: StepCost
     request_s: float = 0.0
 
+    def slowed(self, factor: float) -> "Profile":
+        """The same engine on a machine that takes `factor` times as long."""
+        cost = StepCost(**{field.name: getattr(self.cost, field.name) * factor for field in fields(StepCost)})
+        return replace(self, cost=cost, request_s=self.request_s * factor)
+
     def with_limits(self, **changed: Any) -> "Profile":
         """The same hardware and model under other limits. Raises SettingsInvalid as `Limits` does."""
         return replace(self, limits=replace(self.limits, **changed))

@@ -14,17 +14,17 @@ OVERLOAD: Final = 1.5
 WEIGHT_OF_OVERLOAD: Final = 0.3
 STEPS_UP: Final = 14
 BISECTIONS: Final = 5
-TURNS_A_POINT: Final = 600
 LEAST_S: Final = 20.0
 MOST_S: Final = 240.0
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The service level: the first verified sentence within `slo_s` of the message."""
+    """The service level: the first verified sentence within `slo_s` of the message. `turns_a_point`: simulated for a rate."""
 
     slo_s: float
     shape: TurnShape = field(default_factory=TurnShape)
+    turns_a_point: int = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def simulated_goodput(
     changed = settings.applied(profile)
 
     def share(rate_per_s: float) -> float:
-        seconds = min(MOST_S, max(LEAST_S, TURNS_A_POINT / rate_per_s))
+        seconds = min(MOST_S, max(LEAST_S, level.turns_a_point / rate_per_s))
         turns = steady(changed, rate_per_s, seconds=seconds, seed=seed, shape=level.shape, admission=settings.admission)
         return attained(turns, level.slo_s)
 

@@ -63,6 +63,22 @@ def test_known_costs_are_found_and_five_other_loads_foretold(tmp_path: Path) -> 
     assert (tmp_path / "raw" / "requests.jsonl").stat().st_size > 0
 
 
+def test_a_machine_that_slows_down_half_way_is_foretold_at_the_speed_it_has(tmp_path: Path) -> None:
+    class Slowing(Known):
+        """From its fifteenth load on it takes twice as long."""
+
+        async def drive(self, load: Load) -> list[Served]:
+            self.loads += 1
+            slow = KNOWN.slowed(2.0) if self.loads > 15 else KNOWN
+            return await drive(SimulatedModel(slow, on_step=self._stepped), load)
+
+        loads = 0
+
+    result = calibrated(Slowing(), tmp_path)
+    assert sum(bar.ok for bar in result.bars.values()) >= 13
+    assert max(max(probes) for probes in result.detail["probe_ms"].values()) > 80
+
+
 def test_an_engine_that_takes_twice_the_time_its_diary_tells_falls_short(tmp_path: Path) -> None:
     result = calibrated(Known(warp=lambda work: 0.5), tmp_path)
     assert not result.ok

@@ -16,16 +16,16 @@ from bench.tuning.tune import Search, run
 COST = StepCost(base_s=0.02, weights_s=0.05, token_s=0.0005, sequence_s=0.0005)
 POOR = Limits(max_num_seqs=2, max_num_batched_tokens=8192, kv_cache_memory_bytes=1 << 30)
 PROFILE = Profile("test", "made up", POOR, COST)
-LEVEL = Level(2.0)
+LEVEL = Level(2.0, turns_a_point=100)
 
 
 def test_a_poor_default_is_improved_and_the_winner_is_written(tmp_path: Path) -> None:
-    wanted = Search(PROFILE, LEVEL, "some-model", trials=8)
+    wanted = Search(PROFILE, LEVEL, "some-model", trials=6)
     moved: list[int] = []
     result = run(wanted, seed=1, write=tmp_path / "won.toml", progress=lambda done, of: moved.append(done))
     assert result.ok
     assert result.bars["goodput_to_default"].value > 1.2
-    assert moved[-1] == 8
+    assert moved[-1] == 6
     table = tomllib.loads((tmp_path / "won.toml").read_text())["model"]["some-model"]["engine"]["gpu"]
     assert table == result.detail["winner"]["engine"]
     assert table["max_num_seqs"] > 2
