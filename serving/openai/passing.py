@@ -7,13 +7,16 @@ from contextlib import aclosing
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from serving.openai.contract import SSE, Head, Part
+from agents.domain.errors import KeepwordError
+from serving.openai.contract import DONE, SSE, Head, Part
+from serving.openai.errors import in_stream
 
 STREAM_HEADERS: Mapping[bytes, bytes] = {b"cache-control": b"no-store", b"x-accel-buffering": b"no"}
 
 
 class Passed(Response):
-    """An ASGI response over `parts`. An error before the head is raised to the app's handlers: nothing was sent by then.
+    """An ASGI response over `parts`. An error before the head is raised to the app's handlers: nothing was sent by then. One
+    within a stream is its last event.
     Plain ASGI, one task for sending and one that waits for the client to leave: nothing is done per part but to send it."""
 
     def __init__(self, parts: AsyncGenerator[Part, None]) -> None:
@@ -34,13 +37,20 @@ class Passed(Response):
             await asyncio.gather(sending, leaving, return_exceptions=True)
 
     async def _send(self, send: Send) -> None:
-        async with aclosing(self._parts) as parts:
-            async for part in parts:
-                if isinstance(part, Head):
-                    await send({"type": "http.response.start", "status": 200, "headers": _headers(part)})
-                else:
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        begun: Head | None = None
+        try:
+            async with aclosing(self._parts) as parts:
+                async for part in parts:
+                    if isinstance(part, Head):
+                        await send({"type": "http.response.start", "status": self.status_code, "headers": _headers(part)})
+                        begun = part
+                    else:
+                        await send({"type": "http.response.body", "body": part, "more_body": True})
+        except KeepwordError as error:
+            if begun is None or begun.media_type != SSE:
+                raise
+            await send({"type": "http.response.body", "body": in_stream(error) + DONE, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _headers(head: Head) -> list[tuple[bytes, bytes]]:
