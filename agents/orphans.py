@@ -24,7 +24,7 @@ from agents.domain.events import (
 from agents.domain.pack import Pack
 from agents.domain.session import SessionState, before_turn, fold
 from agents.domain.words import ActionRecord, ActionStatus
-from agents.lease import Leases
+from agents.lease import RENEW_EVERY_S, Leases
 from agents.ledger.ledger import LOOK_BACK, Ledger
 from agents.ports import Clock, Lease, Store
 from agents.privacy import masked_log
@@ -32,7 +32,7 @@ from agents.reply.points import Points
 from agents.turn import AcceptedTurn, joined
 
 log = masked_log("keepword.orphans")
-EVERY_S = 1.0
+EVERY_S = RENEW_EVERY_S + 0.1  # who lives renews between two looks, even where clocks differ
 AT_ONCE = 8
 CarryOn = Callable[[AcceptedTurn], Awaitable[None]]
 

@@ -80,11 +80,11 @@ def run(*, seed: int = 0, quick: bool = False, progress: Callable[[int, int], No
             if "RAY_SERVE_ENABLE_HA_PROXY" in given:
                 given |= haproxy(free_port())
             with running_stack(folder / str(done), settings=BASE | given, engine=ENGINE) as other:
-                compared[name] = _side_by_side(default, other, rounds, round_s)
-    return _result(compared, rounds)
+                compared[name] = side_by_side(default, other, rounds, round_s)
+    return result(compared, rounds)
 
 
-def _side_by_side(default: Stack, other: Stack, rounds: int, round_s: float) -> Compared:
+def side_by_side(default: Stack, other: Stack, rounds: int, round_s: float) -> Compared:
     compared = Compared()
     asyncio.run(_round(other, round_s))  # warm
     for number in range(rounds):
@@ -128,7 +128,7 @@ def _cpu_s(stack: Stack) -> float:
     return total
 
 
-def _result(compared: dict[str, Compared], rounds: int) -> BenchResult:
+def result(compared: dict[str, Compared], rounds: int) -> BenchResult:
     ended = min(each.turns for pair in compared.values() for each in (*pair.defaults, *pair.others))
     return BenchResult(
         "bench serve-settings",
