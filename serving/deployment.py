@@ -65,7 +65,7 @@ def desk_app(settings: Settings, engine: serve.Application) -> serve.Application
         ray_actor_options={"num_cpus": NUM_CPUS},
         graceful_shutdown_timeout_s=settings.turn_deadline_s + ENDING_S,
         graceful_shutdown_wait_loop_s=WAIT_LOOP_S,
-        request_router_config=affinity(slack=SLACK),
+        **({} if settings.ingress == "haproxy" else {"request_router_config": affinity(slack=SLACK)}),  # HAProxy routes itself
         **scale.options(surge=True),
     )
     application: serve.Application = deployment.bind(settings, engine)
