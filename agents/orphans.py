@@ -25,7 +25,7 @@ from agents.domain.pack import Pack
 from agents.domain.render import joined
 from agents.domain.session import SessionState, before_turn, fold
 from agents.domain.words import ActionRecord, ActionStatus
-from agents.lease import Leases
+from agents.lease import RENEW_EVERY_S, Leases
 from agents.ledger.ledger import Ledger
 from agents.ledger.steps import Standing, standing, told
 from agents.ports import Clock, Lease, Store
@@ -34,7 +34,7 @@ from agents.reply.points import Points
 from agents.turn import AcceptedTurn
 
 log = masked_log("keepword.orphans")
-EVERY_S = 1.0
+EVERY_S = RENEW_EVERY_S + 0.1  # who lives renews between two looks, even where clocks differ
 AT_ONCE = 8
 OPEN = frozenset({ActionStatus.PLANNED, ActionStatus.INTENDED, ActionStatus.UNKNOWN})
 CarryOn = Callable[[AcceptedTurn], Awaitable[None]]

@@ -80,6 +80,9 @@ class DeskDeployment:
 def desk_app(settings: Settings, engine: serve.Application | DeploymentHandle[Any]) -> serve.Application:
     """The whole application: this desk over that engine."""
     scale = scaling("DESK", settings.desk_replicas, settings.desk_max_replicas, settings.desk_target_ongoing)
+    options = scale.options(surge=True)
+    if settings.ingress == "ray":  # HAProxy goes to the desks by its own rule
+        options["request_router_config"] = affinity(slack=SLACK)
     deployment: Any = serve.deployment(
         serve.ingress()(DeskDeployment),
         name="desk",
@@ -87,8 +90,7 @@ def desk_app(settings: Settings, engine: serve.Application | DeploymentHandle[An
         ray_actor_options={"num_cpus": NUM_CPUS},
         graceful_shutdown_timeout_s=settings.turn_deadline_s + ENDING_S,
         graceful_shutdown_wait_loop_s=WAIT_LOOP_S,
-        request_router_config=affinity(slack=SLACK),
-        **scale.options(surge=True),
+        **options,
     )
     application: serve.Application = deployment.bind(settings, engine)
     return application

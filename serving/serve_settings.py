@@ -31,10 +31,10 @@ ALTERNATIVES: Final[Mapping[str, Environment]] = {
     "asyncio's own event loop": {"RAY_USE_UVLOOP": "0"},
     "no queue length cache": {"RAY_SERVE_QUEUE_LENGTH_CACHE_TIMEOUT_S": "0"},
     "throughput": {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"},
-    "HAProxy": {"RAY_SERVE_ENABLE_HA_PROXY": "1"},
-    "HAProxy, throughput": {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+    "HAProxy": {"KEEPWORD_INGRESS": "haproxy"},
+    "HAProxy, throughput": {"KEEPWORD_INGRESS": "haproxy", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
 }
-"""What can be set, by name, each against Serve's defaults."""
+"""What can be set, by name, each against Serve's defaults. HAProxy needs more than Serve's switch: our setting does it all."""
 
 # A session's requests go to one desk while it has no more than 1.5 times the average (HAProxy's own bounded loads); requests
 # without a session in their path take turns. Serve writes the value as it is, so it may hold further lines of the section.
@@ -45,7 +45,7 @@ def environment(settings: Settings) -> dict[str, str]:
     """Everything Serve's processes are to be started with."""
     chosen = dict(QUIET) | dict(FAILOVER)
     if settings.ingress == "haproxy":
-        chosen |= dict(ALTERNATIVES["HAProxy"]) | haproxy(settings.port)
+        chosen |= haproxy(settings.port)
     return chosen
 
 
@@ -54,6 +54,7 @@ def haproxy(port: int) -> dict[str, str]:
     `port` + 1 and its metrics on `port` + 2, on every interface: Serve gives no choice of address."""
     folder = os.path.join(tempfile.gettempdir(), f"keepword-haproxy-{port}")  # short: a socket's path has a limit
     return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
         "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,

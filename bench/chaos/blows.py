@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -13,22 +14,19 @@ from bench.postgres import PostgresServer
 from bench.stack import Stack
 
 AWAY_S = 10.0  # how long the database is gone
-DESK, ENGINE, PROXY, CONTROLLER = (
-    "ray::ServeReplica:keepword:desk",
-    "ray::ServeReplica:engine:engine",
-    "ray::ProxyActor",
-    "ray::ServeController",
-)
-BACK_WITHIN_S = 90.0
+DESK, ENGINE, CONTROLLER = "ray::ServeReplica:keepword:desk", "ray::ServeReplica:engine:engine", "ray::ServeController"
+PROXY = {"ray": "ray::ProxyActor", "haproxy": "haproxy"}  # by ingress
+BACK_WITHIN_S = 180.0
 LOOK_EVERY_S = 0.2
 
 
 def processes(stack: Stack, title: str) -> list[psutil.Process]:
-    """The stack's processes whose title begins so."""
+    """The stack's processes whose title begins so, or whose program is called so."""
     found = []
     for process in psutil.Process(stack.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if " ".join(process.cmdline()).startswith(title):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            words = process.cmdline()
+            if " ".join(words).startswith(title) or (words and Path(words[0]).name == title):
                 found.append(process)
     return found
 
@@ -56,13 +54,14 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseCrash:
-    """The server breaks every connection and is gone for `AWAY_S`."""
+    """The server breaks every connection and is gone for `away_s`."""
 
     name: str = "database stopped"
+    away_s: float = AWAY_S
 
     def strike(self, _stack: Stack, database: PostgresServer) -> None:
         database.stop(at_once=True)
-        time.sleep(AWAY_S)
+        time.sleep(self.away_s)
         database.start()
 
 
@@ -97,13 +96,17 @@ class RollingRestart:
 
 
 Blow = Kill | DatabaseCrash | DatabaseHang | RollingRestart
-ALL: Sequence[Blow] = (
-    Kill("engine killed", ENGINE),
-    Kill("desk killed", DESK),
-    Kill("proxy killed", PROXY),
-    Kill("controller killed", CONTROLLER),
-    DatabaseCrash(),
-    DatabaseHang(),
-    RollingRestart(),
-)
-QUICK: Sequence[Blow] = (Kill("desk killed", DESK), DatabaseCrash())
+QUICK: Sequence[Blow] = (Kill("desk killed", DESK), DatabaseCrash(away_s=3.0))
+
+
+def every(ingress: str) -> Sequence[Blow]:
+    """All of them, the proxy being the one of this ingress."""
+    return (
+        Kill("engine killed", ENGINE),
+        Kill("desk killed", DESK),
+        Kill("proxy killed", PROXY[ingress]),
+        Kill("controller killed", CONTROLLER),
+        DatabaseCrash(),
+        DatabaseHang(),
+        RollingRestart(),
+    )

@@ -34,7 +34,7 @@ class Said:
 
 
 class Customer:
-    """One session. Every method goes on for `GIVES_UP_S` before it gives up."""
+    """One session at a time. Every method goes on for `GIVES_UP_S` before it gives up."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
         self._http, self._url = http, url
@@ -47,7 +47,7 @@ class Customer:
         async with asyncio.timeout(GIVES_UP_S):
             token = await self._insist("/v1/dev/customer-tokens", {"customer_id": customer_id})
             opened = await self._insist("/v1/sessions", {"customer_token": token["customer_token"], "locale": "en"})
-        self.session_id = opened["session_id"]
+        self.session_id, self._seen = opened["session_id"], 0
         self._headers = {"Authorization": f"Bearer {opened['session_token']}", "Accept": "text/event-stream"}
 
     async def say(self, text: str) -> Said:

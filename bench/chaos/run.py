@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import create_engine, select
 
 from agents.domain.words import ActionStatus
-from bench.chaos.blows import ALL, QUICK, Blow, RollingRestart
+from bench.chaos.blows import QUICK, Blow, RollingRestart, every
 from bench.chaos.customer import Customer, Said, client
 from bench.chaos.shelf import customer_and_order, refunds, stock
 from bench.postgres import PostgresServer, postgres_server
@@ -55,20 +55,20 @@ class Run:
     seconds: float = 0.0
 
 
-def run(*, seed: int = 0, quick: bool = False, progress: Progress | None = None) -> BenchResult:
-    """About five minutes; quick: two blows, about one. `seed` changes nothing: who is hit in the middle of what is the
-    machine's choice."""
-    blows, customers = (QUICK, 4) if quick else (ALL, 12)
+def run(*, seed: int = 0, quick: bool = False, ingress: str = "ray", progress: Progress | None = None) -> BenchResult:
+    """About five minutes; quick: two blows, about one. `ingress` is who takes HTTP: `ray` or `haproxy`. `seed` changes nothing:
+    who is hit in the middle of what is the machine's choice."""
+    blows, customers = (QUICK, 4) if quick else (every(ingress), 12)
     with TemporaryDirectory(prefix="keepword-chaos-") as name, postgres_server(Path(name)) as database:
         state = Path(name) / "state"
         shop = state / "pack-shop" / "shop.db"
         stock(shop, VISITS)
-        settings = SETTINGS | {"KEEPWORD_DATABASE_URL": database.url}
+        settings = SETTINGS | {"KEEPWORD_DATABASE_URL": database.url, "KEEPWORD_INGRESS": ingress}
         with running_stack(state, settings=settings, engine=ENGINE) as stack:
-            load = _load(stack, database, blows, customers, 5.0 if quick else SETTLE_S, progress or (lambda done, total: None))
+            load = _load(stack, database, blows, customers, 3.0 if quick else SETTLE_S, progress or (lambda done, total: None))
             ran = asyncio.run(load)
             ledger = _settled(Settings.load(database_url=database.url).store_url)
-        return result(ran, refunds(shop), ledger, customers)
+        return result(ran, refunds(shop), ledger, {"ingress": ingress, "customers": customers})
 
 
 async def _load(
@@ -125,7 +125,7 @@ def _settled(url: str, within_s: float = 30.0) -> dict[str, str]:
         engine.dispose()
 
 
-def result(ran: Run, moved: Counter[str], ledger: Mapping[str, str], customers: int) -> BenchResult:
+def result(ran: Run, moved: Counter[str], ledger: Mapping[str, str], how: Mapping[str, Any]) -> BenchResult:
     done = {session for session, status in ledger.items() if status == ActionStatus.DONE.value}
     told = {said.session_id for said in ran.said if said.acted and said.end == "done"}
     lost_actions = [session for session in done | told if not moved[ran.orders[session]]]
@@ -148,7 +148,7 @@ def result(ran: Run, moved: Counter[str], ledger: Mapping[str, str], customers: 
         bars,
         {
             "engine": ENGINE,
-            "customers": customers,
+            **how,
             "turns": len(ran.said),
             "turns_per_s": round(len(ran.said) / ran.seconds, 1),
             "actions": len(done),

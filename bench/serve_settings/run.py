@@ -8,7 +8,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,8 @@ import psutil
 
 from bench.chaos.customer import Customer, client
 from bench.result import BenchResult, bar, quantile
-from bench.stack import Stack, free_port, running_stack
-from serving.serve_settings import ALTERNATIVES, haproxy
+from bench.stack import Stack, StackFailed, running_stack
+from serving.serve_settings import ALTERNATIVES
 
 ENGINE = "simulated:instant"
 GREETING = "Hello there"
@@ -69,6 +69,7 @@ def run(*, seed: int = 0, quick: bool = False, progress: Callable[[int, int], No
     names = QUICK if quick else tuple(ALTERNATIVES)
     rounds, round_s = (2, 1.0) if quick else (ROUNDS, ROUND_S)
     compared: dict[str, Compared] = {}
+    failed: dict[str, str] = {}
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="keepword-settings-")))
         default = opened.enter_context(running_stack(folder / "default", settings=BASE, engine=ENGINE))
@@ -76,15 +77,16 @@ def run(*, seed: int = 0, quick: bool = False, progress: Callable[[int, int], No
         for done, name in enumerate(names):
             if progress is not None:
                 progress(done, len(names))
-            given = dict(ALTERNATIVES[name])
-            if "RAY_SERVE_ENABLE_HA_PROXY" in given:
-                given |= haproxy(free_port())
-            with running_stack(folder / str(done), settings=BASE | given, engine=ENGINE) as other:
-                compared[name] = _side_by_side(default, other, rounds, round_s)
-    return _result(compared, rounds)
+            settings = BASE | dict(ALTERNATIVES[name])
+            try:
+                with running_stack(folder / str(done), settings=settings, engine=ENGINE) as other:
+                    compared[name] = side_by_side(default, other, rounds, round_s)
+            except StackFailed as error:  # the others are worth having
+                failed[name] = str(error).splitlines()[-1]
+    return result(compared, rounds, failed)
 
 
-def _side_by_side(default: Stack, other: Stack, rounds: int, round_s: float) -> Compared:
+def side_by_side(default: Stack, other: Stack, rounds: int, round_s: float) -> Compared:
     compared = Compared()
     asyncio.run(_round(other, round_s))  # warm
     for number in range(rounds):
@@ -128,15 +130,20 @@ def _cpu_s(stack: Stack) -> float:
     return total
 
 
-def _result(compared: dict[str, Compared], rounds: int) -> BenchResult:
-    ended = min(each.turns for pair in compared.values() for each in (*pair.defaults, *pair.others))
+def result(compared: Mapping[str, Compared], rounds: int, failed: Mapping[str, str] | None = None) -> BenchResult:
+    ended = min((each.turns for pair in compared.values() for each in (*pair.defaults, *pair.others)), default=0)
     return BenchResult(
         "bench serve-settings",
-        {"rounds_without_a_turn": bar(float(ended == 0), 0), "alternatives": bar(len(compared), None)},
+        {
+            "rounds_without_a_turn": bar(float(ended == 0), 0),
+            "alternatives_that_did_not_start": bar(len(failed or {}), 0),
+            "alternatives": bar(len(compared), None),
+        },
         {
             "engine": ENGINE,
             "customers": CUSTOMERS,
             "rounds": rounds,
+            "failed": dict(failed or {}),
             "defaults": _figures([each for pair in compared.values() for each in pair.defaults]),
             "alternatives": {
                 name: {

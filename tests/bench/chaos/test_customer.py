@@ -75,6 +75,16 @@ async def test_a_cut_stream_is_resumed_after_the_last_event_seen(desk: tuple[Des
     assert len(server.keys) == 1
 
 
+async def test_a_new_session_begins_to_count_its_events_anew(desk: tuple[Desk, Customer]) -> None:
+    server, customer = desk
+    server.posts = [[(90, "turn.done")], [(2, "turn.started")]]
+    server.resumes = [[(3, "turn.done")]]
+    await customer.say("hello")
+    await customer.open("C-002")
+    assert (await customer.say("hello")).end == "done"
+    assert server.last_ids == ["2"]
+
+
 async def test_an_apology_is_an_end_and_says_what_it_was(desk: tuple[Desk, Customer]) -> None:
     server, customer = desk
     server.posts = [[(2, "turn.started"), (3, "error")]]
