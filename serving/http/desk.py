@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 from uuid import uuid4
 
+from agents.domain.brownout import Brownout
 from agents.domain.errors import BadInput, NotAllowed
 from agents.domain.events import ActionTaken, HandoffRaised, SessionStarted, TurnDone, TurnFailed
 from agents.domain.pack import Pack
@@ -123,16 +124,20 @@ class Desk:
         return accepted
 
     async def _run(self, accepted: AcceptedTurn, permit: Permit) -> None:
+        whole = True
         try:
             await self.turns.run(accepted)
-            await self._account(accepted, permit)
+            whole = await self._account(accepted, permit) < Brownout.ONE_CALL
         finally:
-            permit.leave()
+            permit.leave(whole=whole)
 
-    async def _account(self, accepted: AcceptedTurn, permit: Permit) -> None:
+    async def _account(self, accepted: AcceptedTurn, permit: Permit) -> int:
+        """Count what the turn did; the level of brown-out it ran at."""
+        level = 0
         for stored in await self.store.events(accepted.session_id, after_seq=accepted.after_seq):
             match stored.event:
                 case TurnDone(usage=usage, timings=timings):
+                    level = usage.get("brownout", 0)
                     permit.spend(
                         prompt=usage["prompt_tokens"], completion=usage["completion_tokens"], cached=usage["cached_tokens"]
                     )
@@ -145,6 +150,7 @@ class Desk:
                     self.metrics.handoff()
                 case _:
                     pass
+        return level
 
     async def drain(self) -> None:
         """Wait for the turns under way."""
