@@ -1,99 +1,104 @@
-"""`keepword bench fairness`: bar 5 of the serving layer, over the real HTTP app and admission, and a simulated engine.
+"""`keepword bench fairness`: bar 5 of the serving layer, over the real admission and a simulated engine.
 
 (a) Ten tenants come at 80 % of their tenth of the capacity; then one of them at ten times its tenth. By how much does the p99
 of the other nine rise? (b) The desk is offered more and more, up to three times its capacity. What is left of its goodput?
+
+Both over HTTP in real time, and over a longer stretch of virtual time without HTTP. The capacity is what the desk answers in
+full quality, without brown-out; (b) is asked with brown-out and, in `detail`, without it.
 """
 
+import asyncio
 import random
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from bench.fairness.customers import Crowd, Round, client
+from bench.fairness.customers import HttpCrowd, client
+from bench.fairness.load import Crowd, Measured
 from bench.fairness.served import PROFILE, running_desk
-from bench.result import BenchResult, bar
+from bench.fairness.virtual import VirtualCrowd
+from bench.result import BenchResult
+from bench.simulator.timing import VirtualLoop
+from serving.settings import Settings
 
-TENANTS = tuple(f"t{number}" for number in range(10))
-FLOOD = TENANTS[0]
-SHARE_USED = 0.8  # of its tenth of the capacity, by a tenant that behaves
-TIMES_ITS_SHARE = 10.0
-SLO_S = 5.0  # of a turn, as its customer counts it
-LOADS = (0.8, 1.0, 1.5, 3.0)  # times the capacity
-P99_RISE_LIMIT, GOODPUT_LIMIT = 1.2, 0.9
-Progress = Callable[[int, int], None]
+NO_BROWN_OUT_S = 1e9  # no wait is as long as this
+Tell = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Seconds and rounds."""
+    """Rounds, and seconds of each part."""
 
     rounds: int = 5
     saturate_s: float = 60.0
+    warm_s: float = 30.0
     fair_s: float = 120.0
-    load_s: float = 30.0
+    load_s: float = 25.0
     at_once: int = 40
 
 
-QUICK = Sizes(rounds=1, saturate_s=6.0, fair_s=3.0, load_s=1.0, at_once=16)
+REAL, REAL_QUICK = Sizes(), Sizes(rounds=1, saturate_s=4.0, warm_s=1.0, fair_s=2.5, load_s=1.0, at_once=16)
+VIRTUAL = Sizes(saturate_s=200.0, warm_s=60.0, fair_s=600.0, load_s=60.0)
+VIRTUAL_QUICK = Sizes(rounds=1, saturate_s=60.0, warm_s=10.0, fair_s=40.0, load_s=10.0)
 
 
-async def run(*, seed: int = 0, quick: bool = False, progress: Progress | None = None) -> BenchResult:
-    """Medians of five rounds; quick: one short round, whose figures say little."""
-    sizes, tell = QUICK if quick else Sizes(), progress or (lambda done, total: None)
-    with TemporaryDirectory(prefix="keepword-fairness-") as name, running_desk(Path(name)) as url:
-        async with client() as http:
-            crowd = Crowd(http, url, deadline_s=SLO_S)
-            capacity = await crowd.saturate(TENANTS, sizes.at_once, sizes.saturate_s)
-            fair, overload = [], []
-            for number in range(sizes.rounds):
-                rng = random.Random(f"{seed} {number}")
-                fair.append(await _fair(crowd, capacity, sizes, rng))
-                tell(2 * number + 1, 2 * sizes.rounds)
-                overload.append(await _overload(crowd, capacity, sizes, rng))
-                tell(2 * number + 2, 2 * sizes.rounds)
-    return _result(capacity, fair, overload)
+async def run(*, seed: int = 0, quick: bool = False, progress: Callable[[int, int], None] | None = None) -> BenchResult:
+    """Medians of five rounds, about half an hour; quick: one short round, whose figures say little."""
+    virtual, real = (VIRTUAL_QUICK, REAL_QUICK) if quick else (VIRTUAL, REAL)
+    done, total = 0, 2 * (virtual.rounds + real.rounds)
 
+    def tell() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
 
-async def _fair(crowd: Crowd, capacity: float, sizes: Sizes, rng: random.Random) -> tuple[Round, Round]:
-    """Without the flood and with it; the others come at the same moments in both."""
-    share, moments = capacity / len(TENANTS), rng.random()
-    calm = {tenant: share * SHARE_USED for tenant in reversed(TENANTS)}
-    flooded = calm | {FLOOD: share * TIMES_ITS_SHARE}
-    without = await crowd.come(calm, sizes.fair_s, random.Random(moments))
-    return without, await crowd.come(flooded, sizes.fair_s, random.Random(moments))
-
-
-async def _overload(crowd: Crowd, capacity: float, sizes: Sizes, rng: random.Random) -> list[Round]:
-    rates = [{tenant: capacity * load / len(TENANTS) for tenant in TENANTS} for load in LOADS]
-    return [await crowd.come(each, sizes.load_s, rng) for each in rates]
-
-
-def _result(capacity: float, fair: Sequence[tuple[Round, Round]], overload: Sequence[Sequence[Round]]) -> BenchResult:
-    rises = [flooded.p(0.99, but=FLOOD) / max(calm.p(0.99, but=FLOOD), 1e-6) for calm, flooded in fair]
-    good = [[each.goodput(SLO_S) for each in loads] for loads in overload]
-    kept = [each[-1] / max(*each, 1e-6) for each in good]
-    refused = [sum(turn.status == 429 and turn.tenant != FLOOD for turn in flooded.turns) for _, flooded in fair]
-    retries = [turn.retry_after_s for loads in overload for each in loads for turn in each.turns if turn.status == 429]
-    bars = {
-        "others_p99_with_flood_over_without": bar(statistics.median(rises), P99_RISE_LIMIT),
-        "goodput_at_3x_over_peak": bar(statistics.median(kept), GOODPUT_LIMIT, ">="),
-        "others_refused_in_flood": bar(statistics.median(refused), None),
-        "capacity_turns_per_s": bar(capacity, None),
-    }
-    detail: dict[str, Any] = {
-        "engine": f"simulated, profile {PROFILE}",
-        "slo_s": SLO_S,
-        "p99_ratio_by_round": [round(each, 4) for each in rises],
-        "goodput_ratio_by_round": [round(each, 4) for each in kept],
-        "loads": list(LOADS),
-        "goodput_per_s_by_round": [[round(each, 3) for each in loads] for loads in good],
-        "retry_after_s": {"least": min(retries, default=0), "most": max(retries, default=0)},
-        "fair": [
-            {"without": calm.figures(SLO_S, but=FLOOD), "with": flooded.figures(SLO_S, but=FLOOD)} for calm, flooded in fair
-        ],
-        "overload": [[each.figures(SLO_S) for each in loads] for loads in overload],
-    }
+    in_virtual, in_virtual_plain = await asyncio.to_thread(_in_virtual_time, virtual, seed, tell)
+    with TemporaryDirectory(prefix="keepword-fairness-") as name:
+        plain = await _over_http(Path(name) / "plain", real, seed, tell, capacity=None)
+        whole = await _over_http(Path(name) / "whole", real, seed, tell, capacity=plain.capacity)
+    parts = {"http": whole, "http_without_brownout": plain, "virtual": in_virtual, "virtual_without_brownout": in_virtual_plain}
+    bars = whole.bars("http") | in_virtual.bars("virtual")
+    detail = {"engine": f"simulated, profile {PROFILE}", **{place: part.detail() for place, part in parts.items()}}
     return BenchResult("bench fairness", bars, detail)
+
+
+async def _over_http(folder: Path, sizes: Sizes, seed: int, tell: Tell, *, capacity: float | None) -> Measured:
+    """A desk without brown-out tells the `capacity`; one with it is given that."""
+    settings = {} if capacity is not None else {"KEEPWORD_QUEUE_TARGET_S": str(NO_BROWN_OUT_S)}
+    with running_desk(folder, settings) as url:
+        async with client() as http:
+            return await _asked(HttpCrowd(http, url), sizes, seed, tell, capacity=capacity)
+
+
+def _in_virtual_time(sizes: Sizes, seed: int, tell: Tell) -> tuple[Measured, Measured]:
+    """With brown-out and without."""
+
+    async def both() -> tuple[Measured, Measured]:
+        plain = VirtualCrowd(PROFILE, Settings.load(queue_target_s=NO_BROWN_OUT_S))
+        without = await _asked(plain, sizes, seed, tell, capacity=None)
+        return await _asked(VirtualCrowd(PROFILE, Settings.load()), sizes, seed, tell, capacity=without.capacity), without
+
+    loop = VirtualLoop()
+    try:
+        return loop.run_until_complete(both())
+    finally:
+        loop.close()
+
+
+async def _asked(crowd: Crowd, sizes: Sizes, seed: int, tell: Tell, *, capacity: float | None) -> Measured:
+    """Both questions, or, where the capacity is not yet known, that and the second."""
+    await crowd.saturate(1, sizes.warm_s)  # a desk begins with few customers, and learns what a turn takes when it is quiet
+    if capacity is None:
+        measured = Measured(await crowd.saturate(sizes.at_once, sizes.saturate_s))
+    else:
+        measured = Measured(capacity)
+        await measured.warm(crowd, sizes.warm_s)
+    for number in range(sizes.rounds):
+        rng = random.Random(f"{seed} {number}")
+        if capacity is not None:
+            await measured.ask_fair(crowd, sizes.fair_s, rng)
+        await measured.ask_overload(crowd, sizes.load_s, rng)
+        tell()
+    return measured

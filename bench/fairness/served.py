@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,10 +44,11 @@ async def serve(port: int) -> None:
 
 
 @contextmanager
-def running_desk(folder: Path) -> Iterator[str]:
+def running_desk(folder: Path, settings: Mapping[str, str]) -> Iterator[str]:
     """The URL of a desk in another process, ended by its pid."""
+    folder.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), folder / "served.log"
-    env = os.environ | {"KEEPWORD_DATA_DIR": str(folder), "KEEPWORD_TAPE": "false"}
+    env = os.environ | {"KEEPWORD_DATA_DIR": str(folder), "KEEPWORD_TAPE": "false"} | dict(settings)
     command = [sys.executable, "-m", "bench.fairness.served", str(port)]
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)

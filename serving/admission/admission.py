@@ -43,9 +43,10 @@ class Permit:
         """Tokens of one generation. Call it for each."""
         self._tokens = (self._tokens or 0.0) + weighed(prompt=prompt, completion=completion, cached=cached)
 
-    def leave(self, *, unused: bool = False) -> None:
-        """Give the place to the next. Work that never said what it cost is charged its estimate, unless it was not done."""
-        self._gate.leave(self._place, 0.0 if unused else self._tokens)
+    def leave(self, *, unused: bool = False, whole: bool = True) -> None:
+        """Give the place to the next. Work that never said what it cost is charged its estimate, unless it was not done.
+        `whole`: brown-out left nothing of it out."""
+        self._gate.leave(self._place, 0.0 if unused else self._tokens, whole=whole)
 
 
 class Admission:

@@ -5,6 +5,7 @@ at once (Jin, Chase and Kaur, SIGMETRICS 2004). What a turn really cost is charg
 token counter (Sheng et al., OSDI 2024). A full queue drops from its longest flow (McKenney, INFOCOM 1990).
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ class FairQueue(Generic[T]):
     """Pure bookkeeping: no clock, no tasks."""
 
     def __init__(self, class_weights: Mapping[Priority, float] = CLASS_WEIGHTS) -> None:
-        self._weights = class_weights
+        self._weights, self.credit_tokens = class_weights, 0.0
         self._classes: dict[Priority, _Class[T]] = {priority: _Class() for priority in Priority}
         self._virtual = 0.0
 
@@ -74,10 +75,10 @@ class FairQueue(Generic[T]):
 
     def push(self, entry: Entry[T]) -> None:
         group = self._classes[entry.priority]
-        flow = group.flows.setdefault(entry.tenant, _Flow(start=group.virtual))
+        flow = group.flows.setdefault(entry.tenant, _Flow(start=-math.inf))
         flow.weight = entry.weight
         group.wakes(self._virtual)
-        flow.wakes(group.virtual)
+        flow.wakes(self._earliest(group, flow))
         flow.entries.append(entry)
         for tag in (group, flow):
             tag.waiting, tag.tokens = tag.waiting + 1, tag.tokens + entry.tokens
@@ -105,8 +106,8 @@ class FairQueue(Generic[T]):
         """`entry` cost `tokens`, not what was estimated: its class and tenant start later or earlier from now on."""
         more, group = tokens - entry.tokens, self._classes[entry.priority]
         group.start += more / self._weights[entry.priority]
-        flow = group.flows.setdefault(entry.tenant, _Flow(start=group.virtual, weight=entry.weight))
-        flow.start += more / entry.weight
+        flow = group.flows.setdefault(entry.tenant, _Flow(start=-math.inf, weight=entry.weight))
+        flow.start = max(flow.start, self._earliest(group, flow)) + more / entry.weight
 
     def longest(self, priority: Priority) -> Entry[T] | None:
         """The last entry of the flow that waits for most, measured by weight, in the least urgent class that is no more urgent
@@ -139,6 +140,9 @@ class FairQueue(Generic[T]):
             for flow in sorted(flows, key=lambda each: each.start):
                 yield group, flow
 
+    def _earliest(self, group: _Class[T], flow: _Flow[T]) -> float:
+        return group.virtual - self.credit_tokens / flow.weight
+
     def _take(self, entry: Entry[T], flow: _Flow[T], group: _Class[T]) -> None:
         flow.entries.remove(entry)
         for tag in (group, flow):
@@ -147,5 +151,6 @@ class FairQueue(Generic[T]):
 
     def _forget_idle(self, group: _Class[T]) -> None:
         """A flow with nothing waiting and no debt is as good as new."""
-        for tenant in [name for name, flow in group.flows.items() if not flow.waiting and flow.start <= group.virtual]:
+        idle = [name for name, flow in group.flows.items() if not flow.waiting and flow.start <= self._earliest(group, flow)]
+        for tenant in idle:
             del group.flows[tenant]

@@ -23,6 +23,8 @@ HEADROOM = 0.2
 trunk reservation of telephone networks (Akinpelu 1984); it is what keeps one tenant's flood out of the others' p99."""
 FAR_ABOVE = 2.0  # times its fair part: a tenant that comes in bursts is not yet a flood
 TOKEN_SLACK = 1.5  # tokens in flight, against the limit's turns of the usual size: uneven work must still fill the engine
+CREDIT_TURNS = 16.0
+"""How many turns of the usual size a tenant that used less than its share may go ahead of the others when it comes at once."""
 HALF_EMPTY = 0.5
 RETRY_AFTER_S = (1.0, 120.0)
 
@@ -150,8 +152,9 @@ class Gate:
         beyond = turns + 1 + self.accounts.of(ticket.tenant).in_flight - bound
         return max(fair_s, beyond / bound * (self.pace.service_s(now) or 0.0))
 
-    def leave(self, place: Place, tokens: float | None) -> None:
-        """Work that was in has ended, having cost `tokens`; None when that is not known. Also takes a waiting place."""
+    def leave(self, place: Place, tokens: float | None, *, whole: bool = True) -> None:
+        """Work that was in has ended, having cost `tokens`; None when that is not known. `whole`: nothing of it was left out.
+        Also takes a waiting place."""
         if place.state is State.WAITING:
             self._queue.remove(place.entry)
             place.state = State.GONE
@@ -171,7 +174,8 @@ class Gate:
                 service_s = now - place.admitted_s
                 slowness = service_s / self._target_s(ticket, tokens)
                 self.pace.ended(service_s, tokens, now)
-                self.limiter.sample(slowness, place.beside, now)
+                self._queue.credit_tokens = CREDIT_TURNS * self.pace.tokens
+                self.limiter.sample(slowness, place.beside, now, whole=whole)
         for listener in self.listeners:
             listener.left(place, slowness)
         self.accounts.forget_idle(now)

@@ -15,7 +15,7 @@ from serving.admission.breaker import Breaker
 from serving.admission.gate import Listener, Place, Reason
 
 INTERVAL_S = 0.5
-CALM_S = 2.0  # how long it must be calm before a level falls
+CALM_S = 5.0  # how long it must be calm before a level falls
 CALM_BELOW = 0.5  # of the present level's threshold
 FORGOTTEN_S = 60.0
 WAIT_TIMES = {1: 1.0, 2: 2.0, 3: 4.0, 4: 8.0}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
+from agents.domain.brownout import Brownout
 from agents.domain.errors import BadInput, NotAllowed
 from agents.domain.events import SessionStarted, TurnDone
 from agents.domain.pack import Pack
@@ -147,24 +148,27 @@ class Desk:
         return task
 
     async def _run(self, accepted: AcceptedTurn, permit: Permit | None) -> None:
+        whole = True
         try:
             with logged_as(session_id=accepted.session_id, turn_id=accepted.turn_id):
                 await self.turns.run(accepted)
-                await self._account(accepted, permit)
+                whole = await self._account(accepted, permit) < Brownout.ONE_CALL
         finally:
             if permit is not None:
-                permit.leave()
+                permit.leave(whole=whole)
 
-    async def _account(self, accepted: AcceptedTurn, permit: Permit | None) -> None:
-        """What the turn took, told to admission."""
+    async def _account(self, accepted: AcceptedTurn, permit: Permit | None) -> int:
+        """Tell admission what the turn took; the level of brown-out it ran at."""
         at_hand = self.store.recent(accepted.session_id, after_seq=accepted.after_seq)
         self.store.forget(accepted.session_id)
         if permit is None:
-            return
+            return 0
         for stored in at_hand or await self.store.events(accepted.session_id, after_seq=accepted.after_seq):
             if isinstance(stored.event, TurnDone):
                 usage = stored.event.usage
                 permit.spend(**{kind: usage.get(f"{kind}_tokens", 0) for kind in ("prompt", "completion", "cached")})
+                return usage.get("brownout", 0)
+        return 0
 
     async def drain(self) -> None:
         """Wait for the turns under way."""

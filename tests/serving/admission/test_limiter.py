@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.admission.limiter import WINDOW_SAMPLES, Limiter
+from serving.admission.limiter import TOLERANCE, WINDOW_SAMPLES, Limiter
 
 
 def run(limiter: Limiter, seconds_at: dict[str, float], *, windows: int, offered: float = 1e9) -> None:
@@ -14,17 +14,27 @@ def run(limiter: Limiter, seconds_at: dict[str, float], *, windows: int, offered
             limiter.sample(slowness, in_flight, window * 1.1 + sample * 0.13)
 
 
-@pytest.mark.parametrize("first", [4.0, 32.0, 400.0])
-def test_it_settles_where_turns_take_their_target_wherever_it_began(first: float) -> None:
+@pytest.mark.parametrize("first", [32.0, 400.0])
+def test_before_it_was_ever_quiet_it_settles_where_turns_take_their_target(first: float) -> None:
     limiter = Limiter(first)
     run(limiter, {"base": 0.2, "each": 0.04}, windows=120)  # 20 turns take exactly the target
     assert 18 <= limiter.limit <= 22
 
 
+@pytest.mark.parametrize("first", [8.0, 32.0, 400.0])
+def test_it_settles_where_turns_take_a_multiple_of_their_quiet_time_wherever_it_began(first: float) -> None:
+    limiter = Limiter(first)
+    run(limiter, {"base": 0.2, "each": 0.02}, windows=12, offered=1)  # alone a turn takes 0.22
+    run(limiter, {"base": 0.2, "each": 0.02}, windows=120)
+    wanted = (TOLERANCE * 0.22 - 0.2) / 0.02
+    assert 0.9 * wanted <= limiter.limit <= 1.1 * wanted
+
+
 def test_it_follows_an_engine_that_becomes_slower() -> None:
     limiter = Limiter(20.0)
-    run(limiter, {"base": 0.2, "each": 0.16}, windows=60)  # now only 5 do
-    assert 4 <= limiter.limit <= 6.5
+    run(limiter, {"base": 0.2, "each": 0.02}, windows=12, offered=1)
+    run(limiter, {"base": 0.2, "each": 0.07}, windows=60)
+    assert limiter.limit <= (TOLERANCE * 0.22 - 0.2) / 0.07 * 1.2
 
 
 def test_where_few_turns_are_as_slow_as_many_it_does_not_strangle_the_engine() -> None:
@@ -32,6 +42,14 @@ def test_where_few_turns_are_as_slow_as_many_it_does_not_strangle_the_engine() -
     run(limiter, {"base": 3.0, "each": 0.01}, windows=20, offered=3)
     run(limiter, {"base": 3.0, "each": 0.01}, windows=60)
     assert limiter.limit >= 20
+
+
+def test_turns_that_left_work_out_do_not_count_as_quiet_ones() -> None:
+    limiter = Limiter(20.0)
+    for sample in range(40):
+        limiter.sample(0.05, 1, sample * 0.5, whole=False)
+    run(limiter, {"base": 0.2, "each": 0.04}, windows=60)
+    assert limiter.limit >= 18
 
 
 def test_an_engine_with_little_to_do_proves_nothing() -> None:
@@ -49,7 +67,7 @@ def test_one_odd_turn_in_a_window_moves_nothing() -> None:
 
 def test_it_keeps_its_bounds() -> None:
     slow, fast = Limiter(4.0, lowest=2.0), Limiter(400.0, highest=512.0)
-    run(slow, {"base": 0.1, "each": 0.0}, windows=1)
+    run(slow, {"base": 0.1, "each": 0.0}, windows=2, offered=1)
     run(slow, {"base": 50.0, "each": 0.0}, windows=60)
     run(fast, {"base": 0.01, "each": 0.0}, windows=60)
     assert (slow.limit, fast.limit) == (2.0, 512.0)
