@@ -33,7 +33,7 @@ METRICS = (
     "output_tokens_per_s",
     "ttft_mean_ms",
     "ttft_p50_ms",
-    "gap_mean_ms",
+    "gap_p50_ms",
     "whole_mean_ms",
     "whole_p50_ms",
 )
@@ -91,7 +91,14 @@ def result(seen: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], size
         for load, by in seen.items()
     }
     ratios = {load: {metric: by["ours"][metric] / by["theirs"][metric] for metric in METRICS} for load, by in medians.items()}
-    bars = {f"{load}_{metric}_apart": bar(abs(ratio - 1), AGREE) for load, by in ratios.items() for metric, ratio in by.items()}
+    # a closed loop moves in lockstep: half of its requests wait for a prompt of the other half, and the median of the first
+    # token lies in the empty middle between the two. It is told and not judged.
+    told = {(load.name, "ttft_p50_ms") for load in sizes.loads if load.at_once}
+    bars = {
+        f"{load}_{metric}_apart": bar(abs(ratio - 1), None if (load, metric) in told else AGREE)
+        for load, by in ratios.items()
+        for metric, ratio in by.items()
+    }
     failed = sum(run["failed"] for by in seen.values() for runs in by.values() for run in runs)
     detail = {
         "clients": {"ours": "keepword bench load --target openai", "theirs": "vllm bench serve (its code, vLLM 0.32)"},

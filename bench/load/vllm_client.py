@@ -18,7 +18,7 @@ def main(prompts: str, arguments: list[str]) -> None:
     from vllm.tokenizers import get_tokenizer
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    parser = FlexibleArgumentParser()
+    parser: Any = FlexibleArgumentParser()  # type: ignore[no-untyped-call]
     add_cli_args(parser)
     given = parser.parse_args(arguments)
     random.seed(given.seed)

@@ -1,13 +1,13 @@
 """Two clients, one server."""
 
-from bench.load.crosscheck import METRICS, QUICK, result, run
+from bench.load.crosscheck import METRICS, QUICK, Sizes, result, run
 
 
 def test_clients_that_differ_fall_short_by_the_name_of_the_figure() -> None:
     one = {metric: 100.0 for metric in METRICS} | {"failed": 0}
-    seen = {"closed": {"ours": [one, one | {"ttft_p50_ms": 110.0}, one | {"ttft_p50_ms": 112.0}], "theirs": [one, one, one]}}
-    told = result(seen, QUICK)
-    assert [name for name, bar in told.bars.items() if not bar.ok] == ["closed_ttft_p50_ms_apart"]
+    odd = [one, one | {"ttft_p50_ms": 110.0}, one | {"ttft_p50_ms": 112.0}]
+    told = result({"steady": {"ours": odd, "theirs": [one] * 3}, "closed": {"ours": odd, "theirs": [one] * 3}}, Sizes())
+    assert [name for name, bar in told.bars.items() if not bar.ok] == ["steady_ttft_p50_ms_apart"]
     assert told.detail["ours_over_theirs"]["closed"]["ttft_p50_ms"] == 1.1
 
 

@@ -53,7 +53,7 @@ async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gua
         """It is."""
 
     opened = await open_desk(settings, model, SystemClock(), engine_ready=ready)
-    transport = httpx.ASGITransport(create_app(opened.desk))
+    transport = httpx.ASGITransport(create_app(opened.desk, opened.openai))
     async with httpx.AsyncClient(base_url="http://desk", transport=transport, timeout=30) as http:
         yield Guarded(http, opened.desk, model, opened.desk.keys._store)  # type: ignore[arg-type]
     await opened.close()
