@@ -8,6 +8,7 @@ import json
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def main(prompts: str, arguments: list[str]) -> None:
