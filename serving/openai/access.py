@@ -39,7 +39,7 @@ class Door:
 
 
 class AdmittedModel:
-    """A raw model behind admission. Its bytes pass unread, so a generation is charged what it asked for."""
+    """A raw model behind admission. Its bytes pass unread, so a generation is charged an estimate."""
 
     def __init__(self, raw: RawModel, admission: Admission) -> None:
         self._raw, self._admission = raw, admission
@@ -62,7 +62,7 @@ class AdmittedModel:
 
 
 def estimated(body: Mapping[str, Any]) -> tuple[int, int]:
-    """(prompt, completion) tokens a call may use at most, as far as can be said without reading it."""
-    said = body.get("prompt") or [message.get("content") or "" for message in body.get("messages", ())]
+    """(prompt, completion) tokens a call is likely to use. A limit is no forecast: clients set it high and stop early."""
+    said = body.get("prompt") or "".join(str(message.get("content") or "") for message in body.get("messages", ()))
     most = body.get("max_completion_tokens") or body.get("max_tokens") or USUAL_COMPLETION_TOKENS
-    return len(str(said)) // CHARS_A_TOKEN, most * (body.get("n") or 1)
+    return len(str(said)) // CHARS_A_TOKEN, min(most, USUAL_COMPLETION_TOKENS) * (body.get("n") or 1)
