@@ -31,7 +31,7 @@ async def test_a_key_speaks_for_its_tenant_with_its_scopes() -> None:
     store = Keys()
     key, key_id = store.make(Scope.TURNS)
     caller = await ApiKeys(store, SetClock().monotonic).caller(key)
-    assert (caller.tenant, caller.name, caller.key_id, caller.scopes) == ("acme", "alice", key_id, {Scope.TURNS})
+    assert (caller.tenant, caller.name, caller.key_id, caller.scopes) == ("acme", "alice", key_id, frozenset({Scope.TURNS}))
     assert caller.may(Scope.TURNS)
     assert not caller.may(Scope.CHAT)
 
