@@ -20,7 +20,8 @@ MESSAGES = (
 CUSTOMER = "C-003"
 BROWNOUT = re.compile(rb'"brownout":(\d)')
 TIMEOUT_S = 90.0
-AHEAD_S = 0.5  # a session is opened this long before its message is due: what is measured is the turn
+OPENED_AT_ONCE = 8  # sessions, all before the first message is due: what is measured is the turn
+Seat = tuple[str, Mapping[str, str]]  # where a session's turns go, and its token's header
 
 
 class HttpCrowd:
@@ -34,10 +35,16 @@ class HttpCrowd:
     async def come(self, rates: Mapping[str, float], seconds: float, rng: random.Random, *, deadline_s: float) -> Round:
         for tenant in rates:
             await self._token(tenant)
-        began = asyncio.get_running_loop().time() + 2 * AHEAD_S
-        due = arrivals(rates, seconds, rng)
-        turns = await asyncio.gather(*(self._one(began + at, tenant, deadline_s) for at, tenant in due))
-        return Round(turns, seconds)
+        due, few = list(arrivals(rates, seconds, rng)), asyncio.Semaphore(OPENED_AT_ONCE)
+
+        async def opened(tenant: str) -> Seat:
+            async with few:
+                return await self._session(tenant)
+
+        seats = await asyncio.gather(*(opened(tenant) for _, tenant in due))
+        began = asyncio.get_running_loop().time() + 0.5
+        said = (self._say(seat, began + at, tenant, deadline_s) for seat, (at, tenant) in zip(seats, due, strict=True))
+        return Round(await asyncio.gather(*said), seconds)
 
     async def saturate(self, at_once: int, seconds: float) -> float:
         loop, answered = asyncio.get_running_loop(), 0
@@ -46,27 +53,25 @@ class HttpCrowd:
         async def one(tenant: str) -> None:
             nonlocal answered
             while loop.time() < end:
-                turn = await self._one(loop.time(), tenant, PATIENCE_S)
+                turn = await self._say(await self._session(tenant), loop.time(), tenant, PATIENCE_S)
                 answered += turn.status == 200 and half <= loop.time() < end
 
         await asyncio.gather(*(one(TENANTS[number % len(TENANTS)]) for number in range(at_once)))
         return answered / (seconds / 2)
 
-    async def _one(self, due: float, tenant: str, deadline_s: float) -> Turn:
+    async def _say(self, seat: Seat, due: float, tenant: str, deadline_s: float) -> Turn:
         loop, number = asyncio.get_running_loop(), next(self._numbers)
-        await asyncio.sleep(max(0.0, due - AHEAD_S - loop.time()))
-        path, headers = await self._session(tenant)
-        headers["Keepword-Deadline-Ms"] = str(round(deadline_s * 1000))
+        path, headers = seat
         await asyncio.sleep(max(0.0, due - loop.time()))
-        sent = max(due, loop.time() - AHEAD_S)  # a session that took long to open is not the turn's delay
         text = f"{MESSAGES[number % len(MESSAGES)]} ({number})"
-        async with self._http.post(path, json={"text": text}, headers=headers) as answer:
+        late = {"Keepword-Deadline-Ms": str(round(deadline_s * 1000))}
+        async with self._http.post(path, json={"text": text}, headers={**headers, **late}) as answer:
             body = await answer.read()
             found = BROWNOUT.search(body)
             retry_s = float(answer.headers.get("Retry-After", 0))
-            return Turn(tenant, answer.status, loop.time() - sent, int(found[1]) if found else 0, retry_s)
+            return Turn(tenant, answer.status, loop.time() - due, int(found[1]) if found else 0, retry_s)
 
-    async def _session(self, tenant: str) -> tuple[str, dict[str, str]]:
+    async def _session(self, tenant: str) -> Seat:
         body = {"customer_token": await self._token(tenant), "locale": "en"}
         async with self._http.post(f"{self._url}/v1/sessions", json=body) as answer:
             answer.raise_for_status()

@@ -52,10 +52,12 @@ class Limiter:
             self._window_began_s, self._most, self._slowness, self._whole = now_s, 0, [], []
 
     def _move(self, lasted_s: float) -> None:
-        slow = sorted(self._slowness)[len(self._slowness) * 3 // 4]
+        whole = len(self._whole) >= WINDOW_SAMPLES // 2
+        told = sorted(self._whole if whole else self._slowness)  # cut-down turns must not hide how slow whole ones are
+        slow = told[len(told) * 3 // 4]
         if self._quietest is not None:
             self._quietest *= 1 + lasted_s / REMEMBERED_S
-        if self._most <= max(QUIET, QUIET_PART * self.limit) and len(self._whole) >= WINDOW_SAMPLES // 2:
+        if whole and self._most <= max(QUIET, QUIET_PART * self.limit):
             self._quietest = min(self._quietest or math.inf, statistics.median(self._whole))
         wanted = (1.0 if self._quietest is None else self.tolerance * self._quietest) / max(slow, 1e-6)
         gradient = min(max(wanted, 1 - STEEPEST), 1 + STEEPEST)
