@@ -1,7 +1,7 @@
 """Ray Serve's own settings: environment variables its processes read when they start. The one place that names them.
 
-What is chosen was measured one by one (`keepword bench serve-settings`, figures in `bench/serve_settings/README.md`). A
-variable the user has set is left as it is.
+`keepword bench serve-settings` measures the alternatives one by one, `keepword bench overhead` what the raw model's tokens
+cost. A variable the user has set is left as it is.
 """
 
 import os
@@ -14,6 +14,15 @@ from serving.settings import Settings
 Environment = Mapping[str, str]
 
 QUIET: Final[Environment] = {"RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+LEAN: Final[Environment] = {
+    "RAY_worker_niceness": "0",  # at Ray's own 15 the engine yields to whatever else runs on the machine
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",  # a token crosses no thread: half the replica's CPU per token
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # ten times a second, Serve's controller is what an idle stack spends most on
+    "RAY_raylet_report_resources_period_milliseconds": "1000",
+    "RAY_enable_metrics_collection": "0",  # /metrics is ours
+    "RAY_event_stats": "0",
+}
+"""What keeps CPU for the engine: its threads wait for the one whose core does other work."""
 FAILOVER: Final[Environment] = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # a dead proxy is found in a second, not in ten
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",  # HAProxy learns in a tenth of a second that a replica goes
@@ -43,7 +52,7 @@ HAPROXY_BALANCE: Final = "hash path,field(2,_),field(1,/)\n    hash-type consist
 
 def environment(settings: Settings) -> dict[str, str]:
     """Everything Serve's processes are to be started with."""
-    chosen = dict(QUIET) | dict(FAILOVER)
+    chosen = dict(QUIET) | dict(LEAN) | dict(FAILOVER)
     if settings.ingress == "haproxy":
         chosen |= haproxy(settings.port)
     return chosen
