@@ -29,12 +29,8 @@ FAILOVER: Final[Environment] = {
 }
 
 ALTERNATIVES: Final[Mapping[str, Environment]] = {
-    "user code in Serve's loop": {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"},
+    "user code in a thread of its own": {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "1"},
     "router in the caller's loop": {"RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"},
-    "both in one loop": {
-        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-    },
     "gRPC between replicas": {"RAY_SERVE_USE_GRPC_BY_DEFAULT": "1"},
     "log lines in batches": {"RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000", "RAY_SERVE_LOG_TO_STDERR": "0"},
     "asyncio's own event loop": {"RAY_USE_UVLOOP": "0"},
@@ -43,7 +39,7 @@ ALTERNATIVES: Final[Mapping[str, Environment]] = {
     "HAProxy": {"KEEPWORD_INGRESS": "haproxy"},
     "HAProxy, throughput": {"KEEPWORD_INGRESS": "haproxy", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
 }
-"""What can be set, by name, each against Serve's defaults. HAProxy needs more than Serve's switch: our setting does it all."""
+"""What can be set, by name, each against what is chosen. HAProxy needs more than Serve's switch: our setting does it all."""
 
 # A session's requests go to one desk while it has no more than 1.5 times the average (HAProxy's own bounded loads); requests
 # without a session in their path take turns. Serve writes the value as it is, so it may hold further lines of the section.
