@@ -10,7 +10,7 @@ from functools import reduce
 from agents.domain.events import PersonalErased, StoredEvent
 from agents.domain.session import SessionState, apply, fold
 
-MOST = 4096
+MOST = 10_000  # of some 8 KiB each
 KEPT_S = 15 * 60.0  # after that a visit is over, and nothing of it should stay in memory
 
 

@@ -34,13 +34,15 @@ TIMEOUT = aiohttp.ClientTimeout(total=120)
 @dataclass(frozen=True, slots=True)
 class Order:
     """What the measuring process asks for: `turns` turns in new sessions, `at_once` of them under way. `one_turn_each`: every
-    session says one thing and is left open; `followed`: with a stream of its events."""
+    session says one thing and is left open; `followed`: with a stream of its events; `same_sessions`: no more sessions than are
+    under way at once, each for many visits."""
 
     turns: int
     at_once: int
     seed: int
     one_turn_each: bool = False
     followed: bool = False
+    same_sessions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,10 @@ class Customers:
         visits = _visits(random.Random(order.seed))
 
         async def one_after_another() -> None:
+            session = token = ""
             for customer, locale, messages in visits:
-                session, token = await self._open(customer, locale)
+                if not (session and order.same_sessions):
+                    session, token = await self._open(customer, locale)
                 if order.followed:
                     await self._follow(session, token)
                 for message in messages[:1] if order.one_turn_each else messages:

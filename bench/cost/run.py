@@ -20,7 +20,8 @@ from bench.cost.served import Served, served
 from bench.cost.statements import Statements, counting_statements
 from bench.result import BenchResult, bar, resident_mib
 
-CPU_MS_A_TURN, SLEEPING_KIB, GROWTH_KIB_A_1000_TURNS = 8.0, 30.0, 256.0
+CPU_MS_A_TURN, SLEEPING_KIB = 8.0, 30.0
+GROWTH_KIB_A_TURN = 2.0  # what was said stays known with its session, until that has slept for a quarter of an hour
 SHOWN = 25
 
 
@@ -34,9 +35,10 @@ class Size:
     at_once: int = 32
     sleeping: int = 2000
     followed: int = 500
+    steady: int = 800
 
 
-QUICK = Size(warm=40, turns=40, rounds=2, at_once=8, sleeping=60, followed=20)
+QUICK = Size(warm=40, turns=40, rounds=2, at_once=8, sleeping=60, followed=20, steady=40)
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Measured:
     done: list[Done]
     sleeping_kib: float
     followed_kib: float
+    growth_kib: float
     embeddings_in_loop: int
 
 
@@ -77,7 +80,7 @@ def run(*, seed: int = 0, quick: bool = False, progress: Callable[[int, int], No
 
 
 async def _measure(folder: Path, size: Size, seed: int, tell: Callable[[int, int], None]) -> Measured:
-    steps, total = iter(range(1, size.rounds + 6)), size.rounds + 5
+    steps, total = iter(range(1, size.rounds + 8)), size.rounds + 7
     async with served(folder) as desk:
         done: list[Done] = []
 
@@ -96,8 +99,10 @@ async def _measure(folder: Path, size: Size, seed: int, tell: Callable[[int, int
         profile.rooms[SEARCH] -= desk.embedder.cpu_s - embedding_s  # the same threads embed
         sleeping = await _slope(turns, size.sleeping, one_turn_each=True)
         followed = await _slope(turns, size.followed, one_turn_each=True, followed=True)
+        await turns(size.steady // 2, same_sessions=True)
+        growth = await _slope(turns, size.steady, same_sessions=True)
         return Measured(
-            rounds, statements, profile, counted.turns, profiled.turns, done, sleeping, followed, desk.embedder.in_loop
+            rounds, statements, profile, counted.turns, profiled.turns, done, sleeping, followed, growth, desk.embedder.in_loop
         )
 
 
@@ -109,11 +114,11 @@ async def _round(desk: Served, turns: Callable[..., Any], count: int) -> Round:
     return Round(cpu_ms, embedding_ms, (desk.embedder.calls - calls) / done.turns, time.monotonic() - began, _resident_mib())
 
 
-async def _slope(turns: Callable[..., Any], sessions: int, **how: Any) -> float:
-    """KiB that each further session keeps resident."""
+async def _slope(turns: Callable[..., Any], count: int, **how: Any) -> float:
+    """KiB that each further turn (or session of one turn) keeps resident."""
     before = _resident_mib()
-    await turns(sessions, **how)
-    return (_resident_mib() - before) * 1024 / sessions
+    await turns(count, **how)
+    return (_resident_mib() - before) * 1024 / count
 
 
 def _resident_mib() -> float:
@@ -124,8 +129,6 @@ def _resident_mib() -> float:
 def _result(measured: Measured, size: Size, quick: bool) -> BenchResult:
     own = [each.cpu_ms - each.embedding_ms for each in measured.rounds]
     together = sum(measured.done, Done(0, 0, 0, 0))
-    resident = [each.resident_mib for each in measured.rounds]
-    growth = (resident[-1] - resident[0]) * 1024 / ((len(resident) - 1) * size.turns / 1000)
     judged = not quick  # the quick size is too short for memory to settle
     counted, profile, profiled = measured.statements, measured.profile, measured.profiled_turns
     return BenchResult(
@@ -133,7 +136,7 @@ def _result(measured: Measured, size: Size, quick: bool) -> BenchResult:
         {
             "cpu_ms_a_turn": bar(median(own), CPU_MS_A_TURN if judged else None),
             "sleeping_session_kib": bar(measured.sleeping_kib, SLEEPING_KIB if judged else None),
-            "growth_kib_a_1000_turns": bar(growth, GROWTH_KIB_A_1000_TURNS if judged else None),
+            "growth_kib_a_turn": bar(measured.growth_kib, GROWTH_KIB_A_TURN if judged else None),
             "turns_failed": bar(together.failed, 0),
             "messages_refused_after_turn_done": bar(together.sent_again, 0),
             "embeddings_in_the_event_loop": bar(measured.embeddings_in_loop, 0),
@@ -150,7 +153,7 @@ def _result(measured: Measured, size: Size, quick: bool) -> BenchResult:
             "rows_written_a_turn": round(counted.rows_written / measured.counted_turns, 2),
             "events_streamed_a_turn": round(together.events / together.turns, 2),
             "followed_session_kib": round(measured.followed_kib, 1),
-            "resident_mib": [round(each, 1) for each in resident],
+            "resident_mib": [round(each.resident_mib, 1) for each in measured.rounds],
             "profile_ms_a_turn": shares_ms(profile.rooms, profiled, SHOWN),
             "profile_of_the_loop_in_our_code_ms_a_turn": shares_ms(profile.ours, profiled, SHOWN),
         },
