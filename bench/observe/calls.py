@@ -103,9 +103,8 @@ async def recorded(folder: Path) -> tuple[list[Made], int]:
     finally:
         await office.close()
         await sql.close()
-    return made, sum(
-        isinstance(stored.event, TurnStarted) for each in made if each.method == "append" for stored in each.answer
-    )
+    openings = (each.answer for each in made if each.method == "open_turn")
+    return made, sum(isinstance(stored.event, TurnStarted) for opening in openings for stored in opening.stored)
 
 
 def _say(request: ModelRequest) -> str:

@@ -8,6 +8,7 @@ a piece raises a KeepwordError only before its first write, and nobody is told o
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -46,6 +47,7 @@ class Lane:
         self._connection: Connection | None = None
         self._thread: threading.Thread | None = None
         self._stage: Literal["begin", "work", "commit"] = "begin"
+        self._since: float | None = None
 
     async def run(self, work: Work[R]) -> R:
         """What `work` returns, once it is durable. A cancelled caller does not stop it: what has been queued is done. Raises
@@ -56,12 +58,21 @@ class Lane:
             self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
             self._thread.start()
         self._pieces.put(piece)
-        cutting = loop.call_later(self._hangs_after_s, self._cut)
+        looking: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal looking
+            left_s = self._hangs_after_s - self._busy_s()
+            if left_s <= 0:
+                self._cut()
+            looking = loop.call_later(left_s if left_s > 0 else self._hangs_after_s, look)
+
+        looking = loop.call_later(self._hangs_after_s, look)
         try:
             result: R = await piece.waiting
             return result
         finally:
-            cutting.cancel()
+            looking.cancel()
 
     async def close(self) -> None:
         """Finish what is queued and end."""
@@ -104,7 +115,7 @@ class Lane:
             return _ours(error)
 
     def _transaction(self, pieces: Sequence[_Piece]) -> list[Any]:
-        self._stage = "begin"
+        self._stage, self._since = "begin", time.monotonic()
         try:
             connection = self._connection = self._connection or self._engine.connect()
             if self._begin is None:
@@ -120,6 +131,13 @@ class Lane:
         except BaseException:
             self._let_go()
             raise
+        finally:
+            self._since = None
+
+    def _busy_s(self) -> float:
+        """How long the transaction under way has taken; 0 between two."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
 
     def _cut(self) -> None:
         """The statement under way fails, as with a server that went away."""

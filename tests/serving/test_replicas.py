@@ -97,9 +97,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
-        application = desk_app(settings, model_app(partial(Recording, folder / "gate"), scale=Scaling(2, None, 1.0)))
+        engine = model_app(partial(Recording, folder / "gate"), scale=Scaling(2, None, 1.0))
+        handle: Any = serve.run(engine, name="engine", route_prefix=None)
+        application = desk_app(settings, handle)
         serve.run(application, name="keepword", route_prefix="/")
-        handle: Any = serve.get_deployment_handle("engine", "keepword")
         yield Fleet(f"http://127.0.0.1:{port}", folder / "gate", EngineHandle(handle), application)
     finally:
         serve.shutdown()  # type: ignore[no-untyped-call]

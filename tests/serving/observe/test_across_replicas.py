@@ -135,7 +135,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             show_ours(rays_too=False, out=arrived)
             serve.start(http_options={"host": "127.0.0.1", "port": port})
             engine = model_app(scripted, scale=Scaling(2, None, 16.0), observing=Observing.of(settings))
-            serve.run(desk_app(settings, engine), name="keepword", route_prefix="/")
+            handle = serve.run(engine, name="engine", route_prefix=None)
+            serve.run(desk_app(settings, handle), name="keepword", route_prefix="/")
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
                 yield Running(http, arrived)
         finally:

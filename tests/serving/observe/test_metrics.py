@@ -109,7 +109,7 @@ async def test_every_stage_of_a_turn_is_timed_and_every_call_outside(observed: O
         assert observed.value("keepword_stage_seconds_count", stage=stage) == 2, stage
     for stage in ("decode", "ledger"):
         assert observed.value("keepword_stage_seconds_count", stage=stage) == 1
-    for operation in ("append", "acquire_lease", "release_lease", "intend", "settle"):
+    for operation in ("append", "open_turn", "intend", "settle"):
         assert observed.value("keepword_store_seconds_count", operation=operation) >= 1, operation
     assert observed.value("keepword_tool_seconds_count", tool="get_order") >= 1
     assert observed.value("keepword_model_first_piece_seconds_count") == 2
