@@ -30,8 +30,7 @@ MAX_GRAMMAR_CHARS: Final = 32_768  # as much as a request of ours may bring: its
 
 
 class HermesParser(Hermes2ProToolParser):
-    """A forced call is decoded as JSON under its schema. vLLM's own choice, a structural tag, is one that xgrammar alone
-    compiles; our grammars are llguidance's."""
+    """Without vLLM's structural tags, which xgrammar alone compiles; our grammars are llguidance's."""
 
     structural_tag_model = None  # type: ignore[assignment]
 
@@ -61,6 +60,7 @@ class VllmServing:
     async def answer(self, call: Call) -> AsyncGenerator[Part, None]:
         """Raises BadInput for what vLLM refuses, DeadlineExceeded, EngineUnavailable, EmptyOutput."""
         _check_grammars(call.body)
+        _check_choice(call.body)
         request_id, late = uuid.uuid4().hex, DeadlineExceeded(f"no complete answer within {call.deadline_s:g} s")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + call.deadline_s
@@ -100,6 +100,8 @@ class VllmServing:
         except Exception as error:
             raise _in_our_words(create_error_response(error)) from error
         if isinstance(made, ErrorResponse):
+            if asyncio.get_running_loop().time() >= deadline:  # vLLM takes our cancelling for a client that left
+                raise late
             raise _in_our_words(made)
         return made
 
@@ -110,6 +112,18 @@ def _check_grammars(body: Mapping[str, Any]) -> None:
         given = body.get(name)
         if given is not None and (size := len(str(given))) > MAX_GRAMMAR_CHARS:
             raise BadInput(f"{name} has {size} characters; a request may bring {MAX_GRAMMAR_CHARS}", field=name)
+
+
+def _check_choice(body: Mapping[str, Any]) -> None:
+    """Raises BadInput for a tool call that must be made: vLLM would hold it to no schema here, and a call that may be anything
+    is none."""
+    choice = body.get("tool_choice")
+    if body.get("tools") and choice not in (None, "auto", "none"):
+        raise BadInput(
+            'this engine cannot force a tool call yet; tool_choice is "auto" or "none"',
+            field="tool_choice",
+            hint="Ask for response_format json_schema with the tool's parameters instead.",
+        )
 
 
 def _in_our_words(response: ErrorResponse) -> KeepwordError:
