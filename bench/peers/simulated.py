@@ -31,5 +31,5 @@ def engine_server(profile: str, scratch: Path) -> Iterator[Answering]:
 @contextmanager
 def our_stack(profile: str, scratch: Path) -> Iterator[Answering]:
     """`keepword serve`, whole, over the same simulated engine."""
-    with running_stack(scratch, engine=f"simulated:{profile}") as stack:
+    with running_stack(scratch, engine=f"simulated:{profile}", settings={"KEEPWORD_MODEL": "simulated"}) as stack:
         yield Answering(stack.url, stack.pid)
