@@ -1,4 +1,5 @@
-"""The turn loop: one customer message from acceptance to the end of the reply, as steps over one event log.
+"""The turn loop: one customer message from acceptance to the end of the reply, as steps over one event log. Longer than a
+module should be: the recorder and the loop that writes through it are read together.
 
 accept (lease, message) -> plan -> gather facts -> decide (policy, negotiation, ledger) -> reply -> done.
 Whatever fails on the way, the customer gets a true answer: clause wording or a handoff with a deadline.
