@@ -2,8 +2,9 @@
 
 A piece of work is a plain function of a connection. In a writing lane everything that queued up while the last transaction was
 under way goes into the next one (group commit): where a database has one writer, many sessions then pay for one commit. If
-that transaction fails, each piece is done again in one of its own, so that none suffers for another. Two rules make it sound:
-a piece raises a KeepwordError only before its first write, and nobody is told of a result before it is committed.
+that transaction fails, each piece is done again in one of its own, so that none suffers for another. Three rules make it sound:
+a piece raises a KeepwordError only before its first write, nobody is told of a result before it is committed, and pieces are
+done in the order of the sessions they lock, so that two transactions never wait for each other.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ CLOSE_S = 30.0
 @dataclass(frozen=True, slots=True)
 class _Piece:
     work: Work[Any]
+    locks: str
     waiting: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
 
@@ -49,11 +51,11 @@ class Lane:
         self._stage: Literal["begin", "work", "commit"] = "begin"
         self._since: float | None = None
 
-    async def run(self, work: Work[R]) -> R:
-        """What `work` returns, once it is durable. A cancelled caller does not stop it: what has been queued is done. Raises
+    async def run(self, work: Work[R], *, locks: str = "") -> R:
+        """What `work` returns, once it is durable. `locks`: the one session whose rows it writes, if any. A cancelled caller does not stop it: what has been queued is done. Raises
         its KeepwordErrors, TurnInProgress for a broken constraint, StoreUnavailable."""
         loop = asyncio.get_running_loop()
-        piece = _Piece(work, loop.create_future(), loop)
+        piece = _Piece(work, locks, loop.create_future(), loop)
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
             self._thread.start()
@@ -91,7 +93,7 @@ class Lane:
             except Empty:
                 pass
             ending = waiting[-1] is None
-            pieces = [piece for piece in waiting if piece is not None]
+            pieces = sorted((piece for piece in waiting if piece is not None), key=_locks)
             if pieces:
                 _tell(pieces, self._done(pieces))
         self._let_go()
@@ -149,6 +151,10 @@ class Lane:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _locks(piece: _Piece) -> str:
+    return piece.locks
 
 
 def _result(piece: _Piece, connection: Connection) -> Any:

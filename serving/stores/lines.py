@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, insert, or_, select, update
+from sqlalchemy import RowMapping, Select, bindparam, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agents.domain.words import ActionRecord, ActionStatus
@@ -68,9 +68,13 @@ def of_offer(offer_id: str) -> Select[Any]:
     return select(actions).where(or_(c.offer_id == offer_id, c.key == offer_id))
 
 
+_COUNTED = select(actions).where(c.customer_id == bindparam("customer"), c.status.in_(COUNTED)).order_by(c.at, c.key)
+_COUNTED_SINCE = _COUNTED.where(c.at >= bindparam("since"))
+
+
 def counted(customer_id: str, since: datetime | None) -> Select[Any]:
-    query = select(actions).where(c.customer_id == customer_id, c.status.in_(COUNTED)).order_by(c.at, c.key)
-    return query.where(c.at >= since) if since is not None else query
+    given = {"customer": customer_id}
+    return _COUNTED.params(given) if since is None else _COUNTED_SINCE.params(given | {"since": since})
 
 
 def unsettled() -> Select[Any]:

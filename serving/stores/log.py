@@ -55,12 +55,9 @@ MOVE_HEAD = (
     .where(_h.session_id == bindparam("session"), _h.seq == bindparam("was_seq"), _h.hash == bindparam("was_hash"))
     .values(seq=bindparam("to_seq"), hash=bindparam("to_hash"), signature=bindparam("signed"))
 )
-RENEW = (
-    update(tables.sessions)
-    .where(tuple_(_s.id, _s.lease_holder).in_(bindparam("held", expanding=True)))
-    .values(lease_until=bindparam("until"))
-    .returning(_s.id, _s.lease_holder)
-)
+_HELD = tuple_(_s.id, _s.lease_holder).in_(bindparam("held", expanding=True))
+HELD = select(_s.id).where(_HELD)
+RENEW = update(tables.sessions).where(_HELD).values(lease_until=bindparam("until")).returning(_s.id, _s.lease_holder)
 EXPIRED = select(_s.id, _s.lease_holder, _s.lease_until).where(_s.lease_holder.is_not(None), _s.lease_until < bindparam("now"))
 HEAD = select(_h.seq).where(_h.session_id == bindparam("session"))
 HEADS = select(_h.session_id, _h.seq).where(_h.session_id.in_(bindparam("sessions", expanding=True)))
@@ -72,6 +69,8 @@ class Log:
 
     def __init__(self, clock: Clock, signer: Signer, dialect: Dialect) -> None:
         self._clock, self._signer = clock, signer
+        # the order lanes lock sessions in: by code point, whatever the database's language
+        self.in_order = _s.id.collate("C") if dialect.name == "postgresql" else _s.id
         self._move, self._release = Prepared(MOVE_HEAD, dialect), Prepared(RELEASE, dialect)
         self._heads = Prepared(insert(tables.heads), dialect)
         self._inserts = [
@@ -157,6 +156,8 @@ class Log:
 
     def renew_leases(self, connection: Connection, held: Sequence[tuple[str, str]], ttl_s: float) -> frozenset[tuple[str, str]]:
         until = self._clock.now() + timedelta(seconds=ttl_s)
+        if connection.dialect.name == "postgresql":  # an UPDATE alone would lock them in any order
+            connection.execute(HELD.order_by(self.in_order).with_for_update(), {"held": list(held)})
         rows = connection.execute(RENEW, {"held": list(held), "until": until}).all()
         return frozenset((str(row.id), str(row.lease_holder)) for row in rows)
 

@@ -78,7 +78,7 @@ class SqlStore:
         def work(connection: Connection) -> tuple[StoredEvent, ...]:
             return self._log.append(connection, session_id, events, expected_seq, expected_hash, release)
 
-        return await next(self._writer).run(work)
+        return await next(self._writer).run(work, locks=session_id)
 
     async def open_turn(
         self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
@@ -86,7 +86,7 @@ class SqlStore:
         def work(connection: Connection) -> TurnOpening:
             return self._log.open_turn(connection, session_id, events, expected_seq, expected_hash, ttl_s)
 
-        return await next(self._writer).run(work)
+        return await next(self._writer).run(work, locks=session_id)
 
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
         return await next(self._reader).run(lambda connection: self._log.events(connection, session_id, after_seq))
@@ -101,13 +101,20 @@ class SqlStore:
         return str(row["customer_id"])
 
     async def acquire_lease(self, session_id: str, holder: str, *, ttl_s: float) -> bool:
-        return await next(self._writer).run(lambda connection: self._log.acquire_lease(connection, session_id, holder, ttl_s))
+        def work(connection: Connection) -> bool:
+            return self._log.acquire_lease(connection, session_id, holder, ttl_s)
+
+        return await next(self._writer).run(work, locks=session_id)
 
     async def release_lease(self, session_id: str, holder: str) -> None:
-        await next(self._writer).run(lambda connection: self._log.release_lease(connection, session_id, holder))
+        def work(connection: Connection) -> None:
+            self._log.release_lease(connection, session_id, holder)
+
+        await next(self._writer).run(work, locks=session_id)
 
     async def renew_leases(self, held: Sequence[tuple[str, str]], *, ttl_s: float) -> frozenset[tuple[str, str]]:
-        return await next(self._writer).run(lambda connection: self._log.renew_leases(connection, held, ttl_s))
+        async with self._transaction() as connection:  # of its own: it locks many sessions
+            return await connection.run_sync(self._log.renew_leases, held, ttl_s)
 
     async def expired_leases(self) -> tuple[Lease, ...]:
         return await next(self._reader).run(self._log.expired_leases)
@@ -129,7 +136,8 @@ class SqlStore:
                 update(tables.actions).where(c.customer_id == customer_id).values(customer_id=pseudonym, args={}, result={})
             )
             s = tables.sessions.c
-            rows = (await connection.execute(select(tables.sessions).where(s.customer_id == customer_id))).mappings().all()
+            mine_too = select(tables.sessions).where(s.customer_id == customer_id).order_by(self._log.in_order)
+            rows = (await connection.execute(mine_too.with_for_update())).mappings().all()
             for row in rows:
                 await self._erase_session(connection, row)
             await connection.execute(update(tables.sessions).where(s.customer_id == customer_id).values(customer_id=pseudonym))

@@ -1,18 +1,24 @@
 """Work that waits together shares a transaction, and nobody suffers for another."""
 
 import asyncio
+import random
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from agents.domain.errors import NotFound
+from agents.domain.events import SessionStarted
 from serving.stores.engines import lanes
 from serving.stores.errors import StoreUnavailable
 from serving.stores.lanes import Lane
+from serving.stores.signing import Signer
+from serving.stores.sql import SqlStore
 from serving.stores.watchdog import HANGS_AFTER_S
+from tests.fakes import SetClock
 
 
 @pytest.fixture
@@ -106,3 +112,36 @@ async def test_a_connection_that_was_lost_is_made_anew(lane: Lane, request: pyte
     await writers[0].run(lambda connection: connection.execute(text(f"SELECT pg_terminate_backend({mine})")).scalar_one())
     await writers[0].close()
     assert await lane.run(keeping(1)) == 1
+
+
+async def test_transactions_over_the_same_sessions_never_wait_for_each_other(database_url: str) -> None:
+    """Renewals of all leases, and turns of all sessions in any order, at once."""
+    store = await SqlStore.open(database_url, SetClock(), Signer("secret"))
+    holders = [(f"ses_{number:02}", f"turn-{number}") for number in range(48)]
+    for session_id, holder in holders:
+        await store.append(session_id, [SessionStarted(session_id, "shop", "C-001", "en", {})], expected_seq=0)
+        assert await store.acquire_lease(session_id, holder, ttl_s=60)
+    before = await deadlocks(database_url)
+
+    async def renewing() -> None:
+        for _ in range(40):
+            assert len(await store.renew_leases(random.sample(holders, len(holders)), ttl_s=60)) == len(holders)
+
+    async def turning(seed: int) -> None:
+        for session_id, holder in random.Random(seed).sample(holders, len(holders)):
+            assert await store.acquire_lease(session_id, holder, ttl_s=60)
+
+    await asyncio.gather(renewing(), renewing(), *map(turning, range(40)))
+    await store.close()
+    assert await deadlocks(database_url) == before
+
+
+async def deadlocks(database_url: str) -> int:
+    if database_url.startswith("sqlite"):
+        return 0
+    engine = create_async_engine(database_url)
+    async with engine.connect() as connection:
+        found = await connection.execute(text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))
+        count = int(found.scalar_one())
+    await engine.dispose()
+    return count
