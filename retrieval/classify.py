@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.features import BUCKETS, spelling_features
+from retrieval.features import BUCKETS, Spelling
 
 FloatArray = NDArray[np.float32]
 
@@ -26,9 +26,9 @@ class LabelHead:
     of_spelling: FloatArray
     bias: FloatArray
 
-    def probabilities(self, text: str, vector: FloatArray) -> Mapping[str, float]:
-        """Sums to 1 over `labels`. `text` is normalised, `vector` its "query" embedding [dimension]."""
-        buckets, weights = spelling_features(text)
+    def probabilities(self, spelling: Spelling, vector: FloatArray) -> Mapping[str, float]:
+        """Sums to 1 over `labels`. `spelling` is that of a normalised text, `vector` its "query" embedding [dimension]."""
+        buckets, weights = spelling
         logits = vector @ self.of_vector + weights @ self.of_spelling[buckets] + self.bias
         shares = np.exp(logits.astype(np.float64) - logits.max())
         shares /= shares.sum()

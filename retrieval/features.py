@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from retrieval.lexical import tokenise
 
 BUCKETS = 16384
+Spelling = tuple[NDArray[np.int64], NDArray[np.float32]]
 _WORDS = re.compile(r"[^\W_]+")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 
@@ -30,7 +31,7 @@ def spelling_pieces(text: str) -> list[str]:
     return pieces
 
 
-def spelling_features(text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def spelling_features(text: str) -> Spelling:
     """The buckets `text` falls into and their weights, 1 + ln(count), scaled to unit length. Both [pieces], may be empty."""
     counts = Counter(zlib.crc32(piece.encode("utf-8", "replace")) % BUCKETS for piece in spelling_pieces(text))
     buckets = np.fromiter(counts.keys(), dtype=np.int64, count=len(counts))

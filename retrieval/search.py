@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.embedding import Embedder, Kind
+from retrieval.features import Spelling, spelling_features
 from retrieval.index import Index
 from retrieval.normalise import normalise
 from retrieval.passages import Passage
@@ -23,14 +24,16 @@ CANDIDATES = 100
 """How deep each ranking is read, at least."""
 
 Ranking = Literal["fused", "vector", "lexical"]
+Shares = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A message made ready once: its normalised text and its vector [dimension]."""
+    """A message made ready once: its normalised text, its vector [dimension] and its spelling."""
 
     text: str
     vector: NDArray[np.float32]
+    spelling: Spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Hit:
 
 def make_query(text: str, embedder: Embedder, kind: Kind = "query") -> Query:
     clean = normalise(text)
-    return Query(clean, embedder.embed([clean], kind)[0])
+    return Query(clean, embedder.embed([clean], kind)[0], spelling_features(clean))
 
 
 class Searcher:
@@ -58,19 +61,31 @@ class Searcher:
                 groups.setdefault(key, []).append(at)
         self._positions = {key: np.array(members, dtype=np.int64) for key, members in groups.items()}
 
+    def worded(self, query: Query) -> Shares:
+        """How much of the query's words each passage has, [passages]: the part of a search that needs no kind, for callers
+        that search for several."""
+        return self.index.lexical.scores(query.text)
+
     def search(
-        self, query: Query, *, limit: int, kind: str | None = None, locale: str | None = None, ranking: Ranking = "fused"
+        self,
+        query: Query,
+        *,
+        limit: int,
+        kind: str | None = None,
+        locale: str | None = None,
+        ranking: Ranking = "fused",
+        worded: Shares | None = None,
     ) -> tuple[Hit, ...]:
         """The best `limit` passages, best first, of one `kind` and one `locale` unless None. Equal scores keep index order."""
         among = self._positions.get((kind, locale))
         if among is None or limit <= 0:
             return ()
         depth = max(CANDIDATES, 2 * limit)
-        shares = self.index.lexical.scores(query.text)
+        shares = self.worded(query) if worded is None else worded
         matching = among[shares[among] > 0]
-        worded = matching[np.argsort(-shares[matching], kind="stable")[:depth]]
+        wordiest = matching[np.argsort(-shares[matching], kind="stable")[:depth]]
         near, cosines = self.index.vectors.search(query.vector, depth, among=among)
-        only_worded = np.setdiff1d(worded, near)
+        only_worded = np.setdiff1d(wordiest, near)
         rest, rest_cosines = self.index.vectors.search(query.vector, len(only_worded), among=only_worded)
         candidates, cosines = np.concatenate([near, rest]), np.concatenate([cosines, rest_cosines])
         # Any two texts are a little alike to an embedder, to E5 a lot: what counts is what lies above that.

@@ -11,6 +11,7 @@ from ray.serve.handle import DeploymentHandle
 
 from agents.domain.errors import EmptyOutput, TruncatedOutput
 from agents.ports import Message, ModelRequest
+from serving import garbage
 from serving.app import create_app
 from serving.clock import SystemClock
 from serving.drain import on_drain
@@ -48,6 +49,7 @@ class DeskDeployment:
         )
         desk, others = self._open.desk, {"desk": asking(my_deployment()), "engine": asking(engine)}
         desk.scrape = Scrape("desk", me, desk.metrics.book.exposition, desk.metrics.replicas, others)
+        garbage.settle()
         self._draining = asyncio.create_task(on_drain(desk.store.send_followers_away))
 
     async def __del__(self) -> None:

@@ -13,7 +13,7 @@ from retrieval.embedding import Embedder
 from retrieval.embedding_cache import Progress
 from retrieval.index import Head, Index, ensure_index
 from retrieval.passages import Passage, chunk
-from retrieval.search import Query, Searcher, make_query
+from retrieval.search import Query, Searcher, Shares, make_query
 
 HEADS = (Head("scenario", "exemplar"), Head("act", "exemplar"))
 EXEMPLAR_PULL = 0.1
@@ -101,9 +101,10 @@ class PackRetriever:
         query = make_query(text, self._embedder)
         scenarios = _shares(live, "scenario", tuple(live.pack.scenarios), query)
         acts = _shares(live, "act", tuple(Act), query)
+        worded = live.searcher.worded(query)
         return Retrieved(
-            exemplars=_exemplars(live, query, scenarios, acts, exemplars),
-            clauses=_clauses(live, query, scenarios, clauses),
+            exemplars=_exemplars(live, query, worded, scenarios, acts, exemplars),
+            clauses=_clauses(live, query, worded, scenarios, clauses),
             scenarios=scenarios,
             acts=acts,
         )
@@ -128,32 +129,32 @@ def _labels(exemplar: Exemplar) -> Mapping[str, str]:
 def _shares(live: _Live, head: str, labels: tuple[str, ...], query: Query) -> Mapping[str, float]:
     """Probabilities over exactly `labels`, sum 1; a label without exemplars gets 0, and no exemplars at all: equal shares."""
     trained = live.searcher.index.heads.get(head)
-    known = dict(trained.probabilities(query.text, query.vector)) if trained else {}
+    known = dict(trained.probabilities(query.spelling, query.vector)) if trained else {}
     shares = {str(label): known.get(str(label), 0.0) for label in labels}
     total = sum(shares.values())
     return {label: share / total if total else 1 / len(shares) for label, share in shares.items()}
 
 
 def _exemplars(
-    live: _Live, query: Query, scenarios: Mapping[str, float], acts: Mapping[str, float], limit: int
+    live: _Live, query: Query, worded: Shares, scenarios: Mapping[str, float], acts: Mapping[str, float], limit: int
 ) -> tuple[ScoredExemplar, ...]:
     """Rank by likeness and by how likely the exemplar's label is: its scenario, or its act when it has none."""
     if limit <= 0:
         return ()
     scored = []
-    for hit in live.searcher.search(query, kind="exemplar", limit=max(EXEMPLAR_DEPTH, limit)):
+    for hit in live.searcher.search(query, kind="exemplar", limit=max(EXEMPLAR_DEPTH, limit), worded=worded):
         exemplar = live.exemplars[hit.passage.id]
         likely = acts[exemplar.act.value] if exemplar.scenario is None else scenarios.get(exemplar.scenario, 0.0)
         scored.append(ScoredExemplar(exemplar, hit.score + EXEMPLAR_PULL * likely))
     return tuple(sorted(scored, key=lambda each: -each.score)[:limit])
 
 
-def _clauses(live: _Live, query: Query, scenarios: Mapping[str, float], limit: int) -> tuple[ScoredClause, ...]:
+def _clauses(live: _Live, query: Query, worded: Shares, scenarios: Mapping[str, float], limit: int) -> tuple[ScoredClause, ...]:
     """Rank every clause by its best passage and by how likely its scenario is; a clause for "*" gains nothing by it."""
     if limit <= 0:
         return ()
     best: dict[str, float] = {}
-    for hit in live.searcher.search(query, kind="clause", limit=len(live.searcher.index.passages)):
+    for hit in live.searcher.search(query, kind="clause", limit=len(live.searcher.index.passages), worded=worded):
         clause_id = hit.passage.labels["clause"]
         pull = CLAUSE_PULL * sum(scenarios.get(scenario, 0.0) for scenario in live.clauses[clause_id].scenarios)
         best[clause_id] = max(best.get(clause_id, 0.0), hit.score + pull)

@@ -8,14 +8,27 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from agents.domain.words import Locale
 from agents.reply import lexicon
 
 MAX_SENTENCE_CHARS = 320
 MIN_OVERLAP = 0.6  # of the sentence's words that must stand in the point that bears it
+CLAIMS_KEPT = 256  # texts read: a turn's points are compared with each of its sentences, and said again in other turns
 STEM_CHARS = 4  # "arrived" and "arriving" are the same word here
 _WORD = re.compile(r"[a-z]{3,}|[\u4e00-\u9fff]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """What a text says, as far as the verifier compares it."""
+
+    concepts: frozenset[str]
+    numbers: frozenset[str]
+    words: frozenset[str]
+    negates: bool
+    completed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +124,21 @@ def _concepts(text: str) -> frozenset[str]:
 
 def _bears(point: str, sentence: str) -> bool:
     """True when `sentence` claims nothing that `point` does not: concepts, numbers, polarity, completion, and most words."""
-    point, sentence = unicodedata.normalize("NFKC", point).lower(), unicodedata.normalize("NFKC", sentence).lower()
-    if not _concepts(sentence) <= _concepts(point):
+    borne, said = _claims(point), _claims(sentence)
+    if not (said.concepts <= borne.concepts and said.numbers <= borne.numbers):
         return False
-    if not {m.group() for m in lexicon.NUMBER.finditer(sentence)} <= {m.group() for m in lexicon.NUMBER.finditer(point)}:
+    if said.negates != borne.negates or (said.completed and not borne.completed):
         return False
-    if bool(lexicon.NEGATION.search(sentence)) != bool(lexicon.NEGATION.search(point)):
-        return False
-    if lexicon.COMPLETED.search(sentence) and not lexicon.COMPLETED.search(point):
-        return False
-    words, borne = set(_WORD.findall(sentence)), set(_WORD.findall(point))
-    return bool(words) and len(words & borne) / len(words) >= MIN_OVERLAP
+    return bool(said.words) and len(said.words & borne.words) / len(said.words) >= MIN_OVERLAP
+
+
+@lru_cache(maxsize=CLAIMS_KEPT)
+def _claims(text: str) -> _Claims:
+    lowered = unicodedata.normalize("NFKC", text).lower()
+    return _Claims(
+        concepts=_concepts(lowered),
+        numbers=frozenset(match.group() for match in lexicon.NUMBER.finditer(lowered)),
+        words=frozenset(_WORD.findall(lowered)),
+        negates=bool(lexicon.NEGATION.search(lowered)),
+        completed=bool(lexicon.COMPLETED.search(lowered)),
+    )

@@ -17,6 +17,7 @@ from agents.packs.loader import load_pack
 from bench.cost.customers import Done, Order, serve_orders
 from bench.cost.instant import InstantModel
 from retrieval.embedding import Embedder, Kind, Vectors, make_embedder
+from serving import garbage
 from serving.app import create_app
 from serving.clock import SystemClock
 from serving.retriever import PackRetriever
@@ -71,6 +72,7 @@ async def served(data_dir: Path, database_url: str = "") -> AsyncGenerator[Serve
         return None
 
     opened = await open_desk(settings, InstantModel(), SystemClock(), engine_ready=ready, retriever=retriever)
+    garbage.settle()
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(

@@ -6,6 +6,7 @@ import pytest
 
 from retrieval.classify import LabelHead
 from retrieval.embedding import Embedder
+from retrieval.features import spelling_features
 from retrieval.groups import fold_of_groups, near_duplicate_groups
 from retrieval.normalise import normalise
 from retrieval.passages import Passage
@@ -20,14 +21,14 @@ def report(messages: tuple[Passage, ...], embedder: Embedder) -> HeadReport:
 
 def most_likely(head: LabelHead, embedder: Embedder, text: str) -> str:
     clean = normalise(text)
-    shares = head.probabilities(clean, embedder.embed([clean], "query")[0])
+    shares = head.probabilities(spelling_features(clean), embedder.embed([clean], "query")[0])
     return max(shares, key=lambda label: shares[label])
 
 
 @pytest.mark.parametrize("text", ["my parcel is late", "", "🙂", "x" * 5000, "ＣＯＵＰＯＮ", "\ud800", "优惠券 coupon 123456"])
 def test_probabilities_sum_to_one_for_any_text(text: str, report: HeadReport, embedder: Embedder) -> None:
     clean = normalise(text)
-    shares = report.head.probabilities(clean, embedder.embed([clean], "query")[0])
+    shares = report.head.probabilities(spelling_features(clean), embedder.embed([clean], "query")[0])
     assert sum(shares.values()) == pytest.approx(1)
     assert all(0 <= share <= 1 for share in shares.values())
 
@@ -53,7 +54,9 @@ def test_a_saved_head_says_the_same(report: HeadReport, embedder: Embedder, tmp_
     report.head.save(tmp_path / "head.npz")
     opened = LabelHead.open("scenario", tmp_path / "head.npz")
     vector = embedder.embed(["my parcel is late"], "query")[0]
-    assert opened.probabilities("my parcel is late", vector) == report.head.probabilities("my parcel is late", vector)
+    assert opened.probabilities(spelling_features("my parcel is late"), vector) == report.head.probabilities(
+        spelling_features("my parcel is late"), vector
+    )
 
 
 def test_training_twice_gives_the_same_head(report: HeadReport, messages: tuple[Passage, ...], embedder: Embedder) -> None:
