@@ -45,6 +45,15 @@ class Hit:
     cosine: float
 
 
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Hits as arrays of one length, best first: positions in the index's passages, fused scores, cosines."""
+
+    positions: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    cosines: NDArray[np.float32]
+
+
 def make_query(text: str, embedder: Embedder, kind: Kind = "query") -> Query:
     clean = normalise(text)
     return Query(clean, embedder.embed([clean], kind)[0], spelling_features(clean))
@@ -77,9 +86,24 @@ class Searcher:
         worded: Shares | None = None,
     ) -> tuple[Hit, ...]:
         """The best `limit` passages, best first, of one `kind` and one `locale` unless None. Equal scores keep index order."""
+        found = self.ranked(query, limit=limit, kind=kind, locale=locale, ranking=ranking, worded=worded)
+        rows = zip(found.positions.tolist(), found.scores.tolist(), found.cosines.tolist(), strict=True)
+        return tuple([Hit(self.index.passages[at], score, cosine) for at, score, cosine in rows])
+
+    def ranked(
+        self,
+        query: Query,
+        *,
+        limit: int,
+        kind: str | None = None,
+        locale: str | None = None,
+        ranking: Ranking = "fused",
+        worded: Shares | None = None,
+    ) -> Ranked:
+        """The same as arrays, for callers that want many."""
         among = self._positions.get((kind, locale))
         if among is None or limit <= 0:
-            return ()
+            return Ranked(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
         depth = max(CANDIDATES, 2 * limit)
         shares = self.worded(query) if worded is None else worded
         matching = among[shares[among] > 0]
@@ -94,5 +118,4 @@ class Searcher:
         weight = {"fused": VECTOR_WEIGHT, "vector": 1.0, "lexical": 0.0}[ranking]
         scores = weight * meaning + (1 - weight) * shares[candidates]
         best = np.lexsort((candidates, -scores))[:limit]
-        ranked = zip(candidates[best].tolist(), scores[best].tolist(), cosines[best].tolist(), strict=True)
-        return tuple([Hit(self.index.passages[at], score, cosine) for at, score, cosine in ranked])
+        return Ranked(candidates[best], scores[best], cosines[best])

@@ -6,9 +6,9 @@
 import gc
 from typing import Final
 
-THRESHOLDS: Final = (20_000, 20, 20)
-"""Objects made since the last look (700 in CPython), and looks between looks at older ones. A turn makes some thousands, nearly
-all of which die with it, without the collector."""
+THRESHOLDS: Final = (5_000, 10, 10)
+"""Objects more than at the last look (700 in CPython), and looks between looks at older ones. Nearly all that a turn makes dies
+with it, without the collector."""
 
 
 def settle() -> None:

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agents.domain.pack import Pack
-from agents.domain.words import Act, Clause, Exemplar, Locale
+from agents.domain.words import Act, Exemplar, Locale
 from agents.ports import Retrieved, ScoredClause, ScoredExemplar
 from retrieval.embedding import Embedder
 from retrieval.embedding_cache import Progress
@@ -48,12 +51,20 @@ class _Live:
     pack: Pack
     searcher: Searcher
     exemplars: Mapping[str, Exemplar]
-    clauses: Mapping[str, Clause]
+    clause_ids: tuple[str, ...]
+    clause_of: NDArray[np.int64]
+    """[passages]: which clause a passage is of, by its place in `clause_ids`; -1 for others."""
+    clause_scenarios: NDArray[np.float64]
+    """[clauses, scenarios]: 1 where a clause is for a scenario."""
 
     @classmethod
     def of(cls, pack: Pack, index: Index) -> "_Live":
         exemplars = {f"exemplar/{at}": each for at, each in enumerate(pack.exemplars)}
-        return cls(pack, Searcher(index), exemplars, {clause.id: clause for clause in pack.clauses})
+        ids = tuple(clause.id for clause in pack.clauses)
+        places = {clause_id: at for at, clause_id in enumerate(ids)}
+        clause_of = np.array([places.get(each.labels.get("clause", ""), -1) for each in index.passages], dtype=np.int64)
+        belongs = [[float(scenario in clause.scenarios) for scenario in pack.scenarios] for clause in pack.clauses]
+        return cls(pack, Searcher(index), exemplars, ids, clause_of, np.array(belongs).reshape(len(ids), len(pack.scenarios)))
 
 
 class PackRetriever:
@@ -153,10 +164,11 @@ def _clauses(live: _Live, query: Query, worded: Shares, scenarios: Mapping[str, 
     """Rank every clause by its best passage and by how likely its scenario is; a clause for "*" gains nothing by it."""
     if limit <= 0:
         return ()
-    best: dict[str, float] = {}
-    for hit in live.searcher.search(query, kind="clause", limit=len(live.searcher.index.passages), worded=worded):
-        clause_id = hit.passage.labels["clause"]
-        pull = CLAUSE_PULL * sum(scenarios.get(scenario, 0.0) for scenario in live.clauses[clause_id].scenarios)
-        best[clause_id] = max(best.get(clause_id, 0.0), hit.score + pull)
-    ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(ScoredClause(clause_id, score) for clause_id, score in ranked[:limit])
+    searcher = live.searcher
+    found = searcher.ranked(query, kind="clause", limit=len(searcher.index.passages), worded=worded)
+    pulls = live.clause_scenarios @ np.array([scenarios[name] for name in live.pack.scenarios])
+    clauses_found = live.clause_of[found.positions]
+    best = np.full(len(live.pack.clauses), -np.inf)
+    np.maximum.at(best, clauses_found, found.scores + CLAUSE_PULL * pulls[clauses_found])
+    ranked = sorted(zip((-best).tolist(), live.clause_ids, strict=True))
+    return tuple([ScoredClause(clause_id, -score) for score, clause_id in ranked[:limit] if score < np.inf])

@@ -31,7 +31,7 @@ class Tokens:
     """Makes and reads tokens `payload.signature`, both base64url. The comparison takes constant time."""
 
     def __init__(self, secret: str, clock: Clock) -> None:
-        self._secret, self._clock = secret.encode(), clock
+        self._keyed, self._clock = hmac.new(secret.encode(), digestmod=hashlib.sha256), clock
 
     def make(
         self, kind: Kind, subject: str, *, market: str = "", tenant: str = "", key: str = "", lifetime_s: int = LIFETIME_S
@@ -57,7 +57,9 @@ class Tokens:
         return Bearer(str(subject), str(market), str(tenant), str(key[0]) if key else "")
 
     def _sign(self, payload: str) -> str:
-        return _encode(hmac.digest(self._secret, payload.encode(), hashlib.sha256))
+        signing = self._keyed.copy()  # unlike hmac.digest it keeps the interpreter's lock: no thread comes between
+        signing.update(payload.encode())
+        return _encode(signing.digest())
 
 
 def _encode(raw: bytes) -> str:

@@ -52,7 +52,9 @@ class Lane:
         self._since: float | None = None
 
     async def run(self, work: Work[R], *, locks: str = "") -> R:
-        """What `work` returns, once it is durable. `locks`: the one session whose rows it writes, if any. A cancelled caller does not stop it: what has been queued is done. Raises
+        """What `work` returns, once it is durable. `locks`: the one session whose rows it writes, if any.
+
+        A cancelled caller does not stop it: what has been queued is done. Raises
         its KeepwordErrors, TurnInProgress for a broken constraint, StoreUnavailable."""
         loop = asyncio.get_running_loop()
         piece = _Piece(work, locks, loop.create_future(), loop)
