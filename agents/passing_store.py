@@ -2,35 +2,22 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Unpack
 
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord
-from agents.ports import Lease, Permits, Store, TurnOpening
+from agents.ports import AppendPlace, IntentHow, Lease, OpenPlace, Store, TurnOpening
 
 
 class PassingStore:
     def __init__(self, inner: Store) -> None:
         self._inner = inner
 
-    async def append(
-        self,
-        session_id: str,
-        events: Sequence[Event],
-        *,
-        expected_seq: int,
-        expected_hash: str | None = None,
-        release: str | None = None,
-    ) -> tuple[StoredEvent, ...]:
-        return await self._inner.append(
-            session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, release=release
-        )
+    async def append(self, session_id: str, events: Sequence[Event], **place: Unpack[AppendPlace]) -> tuple[StoredEvent, ...]:
+        return await self._inner.append(session_id, events, **place)
 
-    async def open_turn(
-        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
-    ) -> TurnOpening:
-        return await self._inner.open_turn(
-            session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, ttl_s=ttl_s
-        )
+    async def open_turn(self, session_id: str, events: Sequence[Event], **place: Unpack[OpenPlace]) -> TurnOpening:
+        return await self._inner.open_turn(session_id, events, **place)
 
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
         return await self._inner.events(session_id, after_seq=after_seq)
@@ -50,15 +37,8 @@ class PassingStore:
     async def turn_by_key(self, session_id: str, idempotency_key: str) -> str | None:
         return await self._inner.turn_by_key(session_id, idempotency_key)
 
-    async def intend(
-        self,
-        record: ActionRecord,
-        *,
-        then: Sequence[ActionRecord] = (),
-        permits: Permits | None = None,
-        since: datetime | None = None,
-    ) -> ActionRecord:
-        return await self._inner.intend(record, then=then, permits=permits, since=since)
+    async def intend(self, record: ActionRecord, **how: Unpack[IntentHow]) -> ActionRecord:
+        return await self._inner.intend(record, **how)
 
     async def begin(self, record: ActionRecord) -> bool:
         return await self._inner.begin(record)

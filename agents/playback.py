@@ -3,14 +3,26 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from agents.domain import errors
 from agents.domain.brownout import Brownout
 from agents.domain.errors import BadInput, KeepwordError, Overloaded, PackInvalid
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord, ActionStatus, Locale, Proposal, ToolSpec
-from agents.ports import Allowance, Lease, ModelChunk, ModelRequest, ModelResult, Permits, Retrieved, ToolCall, TurnOpening
+from agents.ports import (
+    Allowance,
+    AppendPlace,
+    Lease,
+    ModelChunk,
+    ModelRequest,
+    ModelResult,
+    OpenPlace,
+    Permits,
+    Retrieved,
+    ToolCall,
+    TurnOpening,
+)
 from agents.tape import RECORDS, RESULT, RETRIEVED, Tape, TapeEnded, call_question
 
 ERRORS = {kind.type: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, KeepwordError)}
@@ -97,22 +109,12 @@ class PlayedStore:
     before: Sequence[StoredEvent]
     appended: list[Event] = field(default_factory=list)
 
-    async def append(
-        self,
-        session_id: str,
-        events: Sequence[Event],
-        *,
-        expected_seq: int,
-        expected_hash: str | None = None,
-        release: str | None = None,
-    ) -> tuple[StoredEvent, ...]:
+    async def append(self, session_id: str, events: Sequence[Event], **place: Unpack[AppendPlace]) -> tuple[StoredEvent, ...]:
         self.appended += events
         at = self.before[-1].at
-        return tuple(StoredEvent(expected_seq + number, at, event, "") for number, event in enumerate(events, 1))
+        return tuple(StoredEvent(place["expected_seq"] + number, at, event, "") for number, event in enumerate(events, 1))
 
-    async def open_turn(
-        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
-    ) -> TurnOpening:
+    async def open_turn(self, session_id: str, events: Sequence[Event], **place: Unpack[OpenPlace]) -> TurnOpening:
         return TurnOpening(stored=tuple(self.before[-len(events) :]))
 
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 from agents.domain.brownout import Brownout
 from agents.domain.events import Event, StoredEvent
@@ -126,6 +126,30 @@ class TurnOpening:
     stored: tuple[StoredEvent, ...] = ()
     repeats: str | None = None
     missed: tuple[StoredEvent, ...] = ()
+
+
+class AppendPlace(TypedDict):
+    """`Store.append`'s named arguments, for what passes them on."""
+
+    expected_seq: int
+    expected_hash: NotRequired[str | None]
+    release: NotRequired[str | None]
+
+
+class OpenPlace(TypedDict):
+    """The same of `Store.open_turn`."""
+
+    expected_seq: int
+    expected_hash: str
+    ttl_s: float
+
+
+class IntentHow(TypedDict):
+    """The same of `Store.intend`."""
+
+    then: NotRequired[Sequence[ActionRecord]]
+    permits: NotRequired[Permits | None]
+    since: NotRequired[datetime | None]
 
 
 class Store(Protocol):

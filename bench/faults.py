@@ -6,8 +6,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import aiosqlite
 from sqlalchemy import event
@@ -17,7 +16,7 @@ from agents.domain.errors import ToolFailed, ToolFailure, ToolRefused, ToolUnkno
 from agents.domain.events import ActionTaken, Event, StoredEvent, TurnDone
 from agents.domain.words import ActionRecord, Proposal, ToolSpec
 from agents.passing_store import PassingStore
-from agents.ports import BackOffice, Permits, Store, ToolCall
+from agents.ports import AppendPlace, BackOffice, IntentHow, Store, ToolCall
 
 STEPS = (
     "intent: not yet begun",
@@ -96,16 +95,9 @@ class SteppedStore(PassingStore):
         elif statement.startswith("UPDATE actions"):
             self._steps.reach(f"{'intent' if self._beginning else 'outcome'}: written, not committed")
 
-    async def intend(
-        self,
-        record: ActionRecord,
-        *,
-        then: Sequence[ActionRecord] = (),
-        permits: Permits | None = None,
-        since: datetime | None = None,
-    ) -> ActionRecord:
+    async def intend(self, record: ActionRecord, **how: Unpack[IntentHow]) -> ActionRecord:
         self._steps.reach("intent: not yet begun")
-        stored = await super().intend(record, then=then, permits=permits, since=since)
+        stored = await super().intend(record, **how)
         self._steps.reach("intent: committed")
         return stored
 
@@ -123,24 +115,14 @@ class SteppedStore(PassingStore):
         await super().settle(record, then)
         self._steps.reach("outcome: committed")
 
-    async def append(
-        self,
-        session_id: str,
-        events: Sequence[Event],
-        *,
-        expected_seq: int,
-        expected_hash: str | None = None,
-        release: str | None = None,
-    ) -> tuple[StoredEvent, ...]:
+    async def append(self, session_id: str, events: Sequence[Event], **place: Unpack[AppendPlace]) -> tuple[StoredEvent, ...]:
         self._steps.phase = ""
         acted = any(isinstance(each, ActionTaken) for each in events)
         if acted:
             self._steps.reach("events: action not yet recorded")
         if any(isinstance(each, TurnDone) for each in events):
             self._steps.reach("reply: not yet ended")
-        stored = await super().append(
-            session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, release=release
-        )
+        stored = await super().append(session_id, events, **place)
         if acted:
             self._steps.reach("events: action recorded")
         return stored

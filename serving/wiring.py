@@ -18,7 +18,7 @@ from agents.ports import Clock, Model, Retriever, Structure
 from agents.reply.drafter import ReplyStyle
 from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits
-from retrieval.embedding import make_embedder
+from retrieval.embedding import Embedder, make_embedder
 from retrieval.embedding_cache import Progress
 from serving.admission.admission import Admission
 from serving.admission.breaker import Breaker, WatchedModel
@@ -33,8 +33,8 @@ from serving.http.desk import Desk
 from serving.http.follow import NotifyingStore
 from serving.http.tokens import Tokens, kept_secret
 from serving.models import ensure, entry
-from serving.observe.metrics import Metrics
-from serving.observe.ports import ObservedModel, ObservedOffice, ObservedStore
+from serving.observe.metrics import EmbeddingMetrics, Metrics
+from serving.observe.ports import ObservedEmbedder, ObservedModel, ObservedOffice, ObservedStore
 from serving.observe.replicas import Scrape
 from serving.observe.traces import NO_TRACES, Traces
 from serving.observe.turns import TokenPrices
@@ -71,9 +71,14 @@ def structures(pack: Pack) -> tuple[Structure, ...]:
     return (plan_structure(pack),)
 
 
-def open_retriever(settings: Settings, pack: Pack, progress: Progress | None = None) -> PackRetriever:
+def open_retriever(
+    settings: Settings, pack: Pack, progress: Progress | None = None, metrics: EmbeddingMetrics | None = None
+) -> PackRetriever:
     """The pack's index in the user's cache folder (it is named by its content), built when missing or stale."""
-    return PackRetriever.open(pack, settings.cache_dir / "index", make_embedder(settings.embedder), progress)
+    embedder: Embedder = make_embedder(settings.embedder)
+    if metrics is not None:
+        embedder = ObservedEmbedder(embedder, metrics)
+    return PackRetriever.open(pack, settings.cache_dir / "index", embedder, progress)
 
 
 def engine_config(settings: Settings, pack: Pack, *, further: tuple[Structure, ...] = (), quiet: bool = False) -> EngineConfig:
@@ -170,7 +175,7 @@ async def open_desk(
         back_office=ObservedOffice(back_office, metrics, traces),
         clock=clock,
         model=ObservedModel(WatchedModel(model, door.breaker), metrics, traces),
-        retriever=retriever or open_retriever(settings, pack),
+        retriever=retriever or open_retriever(settings, pack, metrics=metrics.embedding),
         pressure=door.brown_out,
         style=ReplyStyle(settings.reply_sentences, settings.reply_tokens),
         limits=TurnLimits(turn_s=settings.turn_deadline_s),

@@ -4,7 +4,6 @@ import asyncio
 import multiprocessing
 import resource
 import socket
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +19,9 @@ from retrieval.embedding import Embedder, Kind, Vectors, make_embedder
 from serving import garbage
 from serving.app import create_app
 from serving.clock import SystemClock
+from serving.observe.book import Book
+from serving.observe.metrics import EmbeddingMetrics
+from serving.observe.ports import ObservedEmbedder
 from serving.retriever import PackRetriever
 from serving.settings import Settings
 from serving.wiring import open_desk
@@ -28,22 +30,22 @@ LEAVE_S = 20.0
 GRACEFUL_S = 5
 
 
-class TimedEmbedder:
-    """An Embedder that sums up the CPU seconds of its own threads: a model's time, not ours."""
+class TimedEmbedder(ObservedEmbedder):
+    """Also counts calls, and those from inside an event loop, where none belongs."""
 
     def __init__(self, inner: Embedder) -> None:
-        self._inner = inner
-        self.name, self.dimension = inner.name, inner.dimension
-        self.cpu_s, self.calls, self.in_loop = 0.0, 0, 0
+        self._timed = EmbeddingMetrics(Book())
+        super().__init__(inner, self._timed)
+        self.calls, self.in_loop = 0, 0
+
+    @property
+    def cpu_s(self) -> float:
+        return self._timed.cpu_s
 
     def embed(self, texts: Sequence[str], kind: Kind) -> Vectors:
-        began = time.thread_time()
-        try:
-            return self._inner.embed(texts, kind)
-        finally:
-            self.cpu_s += time.thread_time() - began
-            self.calls += 1
-            self.in_loop += asyncio._get_running_loop() is not None
+        self.calls += 1
+        self.in_loop += asyncio._get_running_loop() is not None
+        return super().embed(texts, kind)
 
 
 @dataclass

@@ -8,12 +8,12 @@ from collections import OrderedDict, defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, Unpack
 
 from agents.domain.errors import KeepwordError
 from agents.domain.events import Event, StoredEvent, Taped, TurnStarted
 from agents.passing_store import PassingStore
-from agents.ports import Store, TurnOpening
+from agents.ports import AppendPlace, OpenPlace, Store, TurnOpening
 from serving.stores.errors import StoreUnavailable
 
 POLL_S = 0.5
@@ -51,27 +51,13 @@ class NotifyingStore(PassingStore):
         self._recent: OrderedDict[str, list[StoredEvent]] = OrderedDict()
         self._polling: asyncio.Task[None] | None = None
 
-    async def append(
-        self,
-        session_id: str,
-        events: Sequence[Event],
-        *,
-        expected_seq: int,
-        expected_hash: str | None = None,
-        release: str | None = None,
-    ) -> tuple[StoredEvent, ...]:
-        stored = await super().append(
-            session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, release=release
-        )
+    async def append(self, session_id: str, events: Sequence[Event], **place: Unpack[AppendPlace]) -> tuple[StoredEvent, ...]:
+        stored = await super().append(session_id, events, **place)
         self._tell(session_id, stored)
         return stored
 
-    async def open_turn(
-        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
-    ) -> TurnOpening:
-        opening = await super().open_turn(
-            session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, ttl_s=ttl_s
-        )
+    async def open_turn(self, session_id: str, events: Sequence[Event], **place: Unpack[OpenPlace]) -> TurnOpening:
+        opening = await super().open_turn(session_id, events, **place)
         if opening.stored:
             self._tell(session_id, opening.stored)
         return opening

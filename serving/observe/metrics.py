@@ -23,6 +23,7 @@ class Metrics:
         self.admission = AdmissionMetrics(self.book, self.turns)
         self.http = HttpMetrics(self.book)
         self.calls = CallMetrics(self.book)
+        self.embedding = EmbeddingMetrics(self.book)
         self.ledger = LedgerMetrics(self.book)
         self.replicas = ReplicaMetrics(self.book)
         self.loop_lag = LoopLag(self.book)
@@ -140,6 +141,21 @@ class Timed:
 
     def so_far_s(self) -> float:
         return perf_counter() - self._began
+
+
+class EmbeddingMetrics:
+    """`cpu_s` and `texts` so far, also for who asks without a scrape."""
+
+    def __init__(self, book: Book) -> None:
+        self.cpu_s, self.texts = 0.0, 0
+        self._cpu_s = book.counter("keepword_embedding_cpu_seconds", "CPU of the embedder, a model that runs in the desk.")
+        self._texts = book.counter("keepword_embedded_texts", "Texts embedded; what is said again and again is once.")
+
+    def embedded(self, texts: int, cpu_s: float) -> None:
+        self.cpu_s += cpu_s
+        self.texts += texts
+        self._cpu_s.inc(cpu_s)
+        self._texts.inc(texts)
 
 
 class LedgerMetrics:

@@ -5,15 +5,28 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from time import thread_time
+from typing import Any, Unpack
 
 from agents.domain.errors import KeepwordError
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord, ActionStatus, Proposal, ToolSpec
 from agents.passing_store import PassingStore
-from agents.ports import BackOffice, Model, ModelChunk, ModelRequest, ModelResult, Permits, ToolCall, TurnOpening
+from agents.ports import (
+    AppendPlace,
+    BackOffice,
+    IntentHow,
+    Model,
+    ModelChunk,
+    ModelRequest,
+    ModelResult,
+    OpenPlace,
+    ToolCall,
+    TurnOpening,
+)
+from retrieval.embedding import Embedder, Kind, Vectors
 from serving.http.follow import FollowedStore
-from serving.observe.metrics import Metrics
+from serving.observe.metrics import EmbeddingMetrics, Metrics
 from serving.observe.traces import Span, Traces
 
 
@@ -25,30 +38,16 @@ class ObservedStore(PassingStore):
         super().__init__(inner)
         self._followed, self._metrics, self._traces = inner, metrics, traces
 
-    async def append(
-        self,
-        session_id: str,
-        events: Sequence[Event],
-        *,
-        expected_seq: int,
-        expected_hash: str | None = None,
-        release: str | None = None,
-    ) -> tuple[StoredEvent, ...]:
+    async def append(self, session_id: str, events: Sequence[Event], **place: Unpack[AppendPlace]) -> tuple[StoredEvent, ...]:
         with self._metrics.calls.store("append"), self._traces.span("store append", first=events[0].type, events=len(events)):
-            appended = await super().append(
-                session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, release=release
-            )
+            appended = await super().append(session_id, events, **place)
         for stored in appended:
             self._metrics.turns.told(stored)
         return appended
 
-    async def open_turn(
-        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
-    ) -> TurnOpening:
+    async def open_turn(self, session_id: str, events: Sequence[Event], **place: Unpack[OpenPlace]) -> TurnOpening:
         with self._metrics.calls.store("open_turn"), self._traces.span("store open_turn"):
-            opening = await super().open_turn(
-                session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, ttl_s=ttl_s
-            )
+            opening = await super().open_turn(session_id, events, **place)
         for stored in opening.stored:
             self._metrics.turns.told(stored)
         return opening
@@ -77,16 +76,9 @@ class ObservedStore(PassingStore):
         with self._metrics.calls.store("turn_by_key"):
             return await super().turn_by_key(session_id, idempotency_key)
 
-    async def intend(
-        self,
-        record: ActionRecord,
-        *,
-        then: Sequence[ActionRecord] = (),
-        permits: Permits | None = None,
-        since: datetime | None = None,
-    ) -> ActionRecord:
+    async def intend(self, record: ActionRecord, **how: Unpack[IntentHow]) -> ActionRecord:
         with self._metrics.calls.store("intend"), self._traces.span("store intend", action=record.proposal.action):
-            stored = await super().intend(record, then=then, permits=permits, since=since)
+            stored = await super().intend(record, **how)
         if stored.status is ActionStatus.FAILED:  # a failed line is intended anew: this one was denied just now
             self._metrics.ledger.settled(stored.proposal.action, stored.status.value)
         return stored
@@ -136,6 +128,21 @@ class ObservedOffice:
     async def outcome(self, proposal: Proposal, call: ToolCall) -> Mapping[str, Any] | None:
         with self._metrics.calls.tool("outcome"), self._traces.span("tool outcome", action=proposal.action):
             return await self._inner.outcome(proposal, call)
+
+
+class ObservedEmbedder:
+    """The embedder's CPU: its own threads' time, as it is called in one."""
+
+    def __init__(self, inner: Embedder, metrics: EmbeddingMetrics) -> None:
+        self._inner, self._metrics = inner, metrics
+        self.name, self.dimension = inner.name, inner.dimension
+
+    def embed(self, texts: Sequence[str], kind: Kind) -> Vectors:
+        began = thread_time()
+        try:
+            return self._inner.embed(texts, kind)
+        finally:
+            self._metrics.embedded(len(texts), thread_time() - began)
 
 
 class ObservedModel:

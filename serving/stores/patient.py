@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 from agents.domain.errors import TurnInProgress
 from agents.domain.events import Event, StoredEvent
 from agents.domain.words import ActionRecord
 from agents.passing_store import PassingStore
-from agents.ports import Clock, Permits, Store, TurnOpening
+from agents.ports import AppendPlace, Clock, IntentHow, OpenPlace, Store, TurnOpening
 from serving.stores.codec import canonical, event_fields
 from serving.stores.errors import StoreUnavailable
 
@@ -35,37 +35,23 @@ class PatientStore(PassingStore):
         super().__init__(inner)
         self._clock, self._patience_s, self._pause = clock, patience_s, pause
 
-    async def append(
-        self,
-        session_id: str,
-        events: Sequence[Event],
-        *,
-        expected_seq: int,
-        expected_hash: str | None = None,
-        release: str | None = None,
-    ) -> tuple[StoredEvent, ...]:
+    async def append(self, session_id: str, events: Sequence[Event], **place: Unpack[AppendPlace]) -> tuple[StoredEvent, ...]:
         def once() -> Awaitable[tuple[StoredEvent, ...]]:
-            return self._inner.append(
-                session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, release=release
-            )
+            return self._inner.append(session_id, events, **place)
 
         try:
             return await once()
         except StoreUnavailable as error:
-            return await self._again(error, lambda: self._append_again(once, session_id, events, expected_seq))
+            return await self._again(error, lambda: self._append_again(once, session_id, events, place["expected_seq"]))
 
-    async def open_turn(
-        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
-    ) -> TurnOpening:
+    async def open_turn(self, session_id: str, events: Sequence[Event], **place: Unpack[OpenPlace]) -> TurnOpening:
         def once() -> Awaitable[TurnOpening]:
-            return self._inner.open_turn(
-                session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, ttl_s=ttl_s
-            )
+            return self._inner.open_turn(session_id, events, **place)
 
         try:
             return await once()
         except StoreUnavailable as error:
-            return await self._again(error, lambda: self._open_again(once, session_id, events, expected_seq))
+            return await self._again(error, lambda: self._open_again(once, session_id, events, place["expected_seq"]))
 
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
         return await self._patiently(lambda: self._inner.events(session_id, after_seq=after_seq))
@@ -76,15 +62,8 @@ class PatientStore(PassingStore):
     async def turn_by_key(self, session_id: str, idempotency_key: str) -> str | None:
         return await self._patiently(lambda: self._inner.turn_by_key(session_id, idempotency_key))
 
-    async def intend(
-        self,
-        record: ActionRecord,
-        *,
-        then: Sequence[ActionRecord] = (),
-        permits: Permits | None = None,
-        since: datetime | None = None,
-    ) -> ActionRecord:
-        return await self._patiently(lambda: self._inner.intend(record, then=then, permits=permits, since=since))
+    async def intend(self, record: ActionRecord, **how: Unpack[IntentHow]) -> ActionRecord:
+        return await self._patiently(lambda: self._inner.intend(record, **how))
 
     async def begin(self, record: ActionRecord) -> bool:
         try:

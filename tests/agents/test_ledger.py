@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
@@ -13,7 +13,7 @@ from agents.domain.events import Event, StoredEvent
 from agents.domain.money import Money
 from agents.domain.words import ActionRecord, ActionStatus, Offer, Proposal, ToolSpec
 from agents.ledger.ledger import Ledger
-from agents.ports import Lease, Permits, ToolCall, TurnOpening
+from agents.ports import AppendPlace, Lease, OpenPlace, Permits, ToolCall, TurnOpening
 from tests.fakes import SetClock
 
 DONE, FAILED, REFUSED = ActionStatus.DONE, ActionStatus.FAILED, ActionStatus.REFUSED
@@ -69,20 +69,10 @@ class MemoryStore:
     async def unsettled(self) -> tuple[ActionRecord, ...]:
         return tuple(record for record in self.rows.values() if record.status in (INTENDED, UNKNOWN))
 
-    async def append(
-        self,
-        session_id: str,
-        events: Sequence[Event],
-        *,
-        expected_seq: int,
-        expected_hash: str | None = None,
-        release: str | None = None,
-    ) -> tuple[StoredEvent, ...]:
+    async def append(self, session_id: str, events: Sequence[Event], **place: Unpack[AppendPlace]) -> tuple[StoredEvent, ...]:
         raise AssertionError("the ledger writes no events")
 
-    async def open_turn(
-        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
-    ) -> TurnOpening:
+    async def open_turn(self, session_id: str, events: Sequence[Event], **place: Unpack[OpenPlace]) -> TurnOpening:
         raise AssertionError("the ledger opens no turns")
 
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -13,6 +14,7 @@ from agents.domain.words import Act, ActionRecord, ActionStatus
 from agents.lease import TTL_S
 from agents.packs.loader import load_pack, tools_module
 from agents.passing_store import PassingStore
+from agents.ports import AppendPlace
 from agents.tools.backoffice import PackBackOffice
 from agents.tools.registry import collect
 from agents.turn import AcceptedTurn
@@ -43,19 +45,11 @@ class DyingStore(PassingStore):
         super().__init__(inner)
         self.dead = asyncio.Event()
 
-    async def append(
-        self,
-        session_id: str,
-        events: Sequence[Event],
-        *,
-        expected_seq: int,
-        expected_hash: str | None = None,
-        release: str | None = None,
-    ) -> tuple[StoredEvent, ...]:
+    async def append(self, session_id: str, events: Sequence[Event], **place: Unpack[AppendPlace]) -> tuple[StoredEvent, ...]:
         if self.dies_at is not None and any(isinstance(each, self.dies_at) for each in events):
             self.dead.set()
             await asyncio.Event().wait()
-        return await super().append(session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, release=release)
+        return await super().append(session_id, events, **place)
 
     async def release_lease(self, session_id: str, holder: str) -> None:
         if not self.dead.is_set():

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -25,7 +26,7 @@ from agents.domain.session import SessionState, fold
 from agents.domain.words import Act, ActionStatus
 from agents.packs.loader import load_pack, tools_module
 from agents.passing_store import PassingStore
-from agents.ports import ModelRequest, Store
+from agents.ports import AppendPlace, ModelRequest, Store
 from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits, TurnLoop
 from serving.embedded import put_together
@@ -322,20 +323,12 @@ class Counting(PassingStore):
         self.reads = 0
         self.failing: type | None = None
 
-    async def append(
-        self,
-        session_id: str,
-        events: Sequence[Event],
-        *,
-        expected_seq: int,
-        expected_hash: str | None = None,
-        release: str | None = None,
-    ) -> tuple[StoredEvent, ...]:
+    async def append(self, session_id: str, events: Sequence[Event], **place: Unpack[AppendPlace]) -> tuple[StoredEvent, ...]:
         if self.failing is not None and any(isinstance(each, self.failing) for each in events):
             self.failing = None
             raise KeepwordError("the database refused it")
         self.groups.append([each.type for each in events])
-        return await super().append(session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, release=release)
+        return await super().append(session_id, events, **place)
 
     async def events(self, session_id: str, *, after_seq: int = 0) -> tuple[StoredEvent, ...]:
         self.reads += 1

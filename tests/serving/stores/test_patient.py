@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
 from agents.domain.errors import TurnInProgress
 from agents.domain.events import Event, SessionStarted, StoredEvent, TurnDone, TurnStarted
 from agents.passing_store import PassingStore
-from agents.ports import TurnOpening
+from agents.ports import AppendPlace, OpenPlace, TurnOpening
 from serving.stores.errors import StoreUnavailable
 from serving.stores.patient import PatientStore
 from serving.stores.signing import Signer
@@ -25,32 +26,18 @@ class Flaky(PassingStore):
 
     fails, lost = 0, False
 
-    async def append(
-        self,
-        session_id: str,
-        events: Sequence[Event],
-        *,
-        expected_seq: int,
-        expected_hash: str | None = None,
-        release: str | None = None,
-    ) -> tuple[StoredEvent, ...]:
+    async def append(self, session_id: str, events: Sequence[Event], **place: Unpack[AppendPlace]) -> tuple[StoredEvent, ...]:
         if self.fails and not self.lost:
             self._fail()
-        stored = await super().append(
-            session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, release=release
-        )
+        stored = await super().append(session_id, events, **place)
         if self.fails:
             self._fail()
         return stored
 
-    async def open_turn(
-        self, session_id: str, events: Sequence[Event], *, expected_seq: int, expected_hash: str, ttl_s: float
-    ) -> TurnOpening:
+    async def open_turn(self, session_id: str, events: Sequence[Event], **place: Unpack[OpenPlace]) -> TurnOpening:
         if self.fails and not self.lost:
             self._fail()
-        opening = await super().open_turn(
-            session_id, events, expected_seq=expected_seq, expected_hash=expected_hash, ttl_s=ttl_s
-        )
+        opening = await super().open_turn(session_id, events, **place)
         if self.fails:
             self._fail()
         return opening
