@@ -10,6 +10,7 @@ done in the order of the sessions they lock, so that two transactions never wait
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -46,6 +47,8 @@ class Lane:
         self.dialect, self._name, self._begin = engine.dialect, name, begin
         self._hangs_after_s = hangs_after_s
         self._pieces: SimpleQueue[_Piece | None] = SimpleQueue()
+        self._waiting: Counter[asyncio.AbstractEventLoop] = Counter()
+        self._watches: dict[asyncio.AbstractEventLoop, asyncio.TimerHandle] = {}
         self._connection: Connection | None = None
         self._thread: threading.Thread | None = None
         self._stage: Literal["begin", "work", "commit"] = "begin"
@@ -54,29 +57,22 @@ class Lane:
     async def run(self, work: Work[R], *, locks: str = "") -> R:
         """What `work` returns, once it is durable. `locks`: the one session whose rows it writes, if any.
 
-        A cancelled caller does not stop it: what has been queued is done. Raises
-        its KeepwordErrors, TurnInProgress for a broken constraint, StoreUnavailable."""
+        A cancelled caller does not stop it: what has been queued is done. Raises its KeepwordErrors, TurnInProgress for a
+        broken constraint, StoreUnavailable."""
         loop = asyncio.get_running_loop()
         piece = _Piece(work, locks, loop.create_future(), loop)
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
             self._thread.start()
         self._pieces.put(piece)
-        looking: asyncio.TimerHandle
-
-        def look() -> None:
-            nonlocal looking
-            left_s = self._hangs_after_s - self._busy_s()
-            if left_s <= 0:
-                self._cut()
-            looking = loop.call_later(left_s if left_s > 0 else self._hangs_after_s, look)
-
-        looking = loop.call_later(self._hangs_after_s, look)
+        self._waiting[loop] += 1
+        if loop not in self._watches:
+            self._watches[loop] = loop.call_later(self._hangs_after_s, self._look, loop)
         try:
             result: R = await piece.waiting
             return result
         finally:
-            looking.cancel()
+            self._waiting[loop] -= 1
 
     async def close(self) -> None:
         """Finish what is queued and end."""
@@ -84,6 +80,9 @@ class Lane:
             self._pieces.put(None)
             await asyncio.to_thread(self._thread.join, CLOSE_S)
             self._thread = None
+        for watch in self._watches.values():
+            watch.cancel()
+        self._watches.clear()
 
     def _serve(self) -> None:
         ending = False
@@ -137,6 +136,17 @@ class Lane:
             raise
         finally:
             self._since = None
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """While anybody waits in `loop`: cut a transaction that hangs."""
+        if not self._waiting[loop]:
+            del self._watches[loop], self._waiting[loop]
+            return
+        left_s = self._hangs_after_s - self._busy_s()
+        if left_s <= 0:
+            self._cut()
+        again_s = left_s if left_s > 0 else self._hangs_after_s
+        self._watches[loop] = loop.call_later(again_s, self._look, loop)
 
     def _busy_s(self) -> float:
         """How long the transaction under way has taken; 0 between two."""
