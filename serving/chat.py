@@ -17,6 +17,7 @@ STAGES = {
     "plan": "looking up your order …",
     "facts": "checking the rules …",
     "verdicts": "writing …",
+    "turn.restarted": "answering anew: what was said above is void …",
 }
 TIMEOUT_S = 120.0
 
@@ -38,12 +39,13 @@ def chat(
     url: Annotated[str, typer.Option(help="Where the desk answers.")] = "http://127.0.0.1:8000",
     customer: Annotated[str, typer.Option(help="A test customer of the pack.")] = "C-001",
     locale: Annotated[str, typer.Option(help="Language of the visit.")] = "en",
+    api_key: Annotated[str, typer.Option(help="For a desk that asks for one.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as one JSON line.")] = False,
 ) -> None:
     """Talk to a running desk. One message a line; end with Ctrl-D."""
     console = Console()
     with httpx.Client(base_url=url, timeout=TIMEOUT_S) as http:
-        session_id, token = _open(http, customer, locale)
+        session_id, token = _open(http, customer, locale, api_key)
         http.headers["Authorization"] = f"Bearer {token}"
         if not as_json:
             console.print(f"[dim]session {session_id}, customer {customer}; Ctrl-D ends it[/dim]")
@@ -69,10 +71,11 @@ def events(http: httpx.Client, session_id: str, text: str) -> Iterator[tuple[str
         raise DeskUnreachable(f"the desk does not answer: {error}") from error
 
 
-def _open(http: httpx.Client, customer: str, locale: str) -> tuple[str, str]:
+def _open(http: httpx.Client, customer: str, locale: str, api_key: str) -> tuple[str, str]:
+    key = {"X-API-Key": api_key} if api_key else {}
     try:
         token = _checked(http.post("/v1/dev/customer-tokens", json={"customer_id": customer}))["customer_token"]
-        opened = _checked(http.post("/v1/sessions", json={"customer_token": token, "locale": locale}))
+        opened = _checked(http.post("/v1/sessions", json={"customer_token": token, "locale": locale}, headers=key))
     except httpx.TransportError as error:
         raise DeskUnreachable(f"no desk answers at {http.base_url}: {error}") from error
     return str(opened["session_id"]), str(opened["session_token"])

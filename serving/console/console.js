@@ -10,6 +10,7 @@ const WORDS = {
     verdicts: "Writing …", lost: "The connection broke; reading on from where it stopped …", retry: "Try again",
     planTitle: "Plan", factsTitle: "Facts", clausesTitle: "Clauses found", verdictsTitle: "Verdicts", offersTitle: "Offer",
     actionsTitle: "Action", handoffTitle: "Handoff", timingsTitle: "Timings", missing: "missing", failed: "not read", due: "due",
+    "turn.restarted": "Answering anew …", person: "A colleague writes:", apiKey: "API key ", useKey: "Use it",
   },
   zh: {
     skip: "跳到输入框", tagline: "说到做到的客服", customer: "客户 ", language: "语言 ", newVisit: "新会话", chat: "对话", message: "您的消息",
@@ -18,11 +19,12 @@ const WORDS = {
     "turn.started": "正在理解您的消息……", plan: "正在查询您的情况……", facts: "正在核对规则……", verdicts: "正在回复……",
     lost: "连接中断，正在从断点继续……", retry: "重试", planTitle: "计划", factsTitle: "事实", clausesTitle: "检索到的条款",
     verdictsTitle: "裁定", offersTitle: "方案", actionsTitle: "操作", handoffTitle: "转人工", timingsTitle: "耗时", missing: "缺少", failed: "未读到", due: "截止",
+    "turn.restarted": "正在重新回复……", person: "人工客服：", apiKey: "API 密钥 ", useKey: "使用",
   },
 };
 
 const $ = (id) => document.getElementById(id);
-const state = { locale: "en", session: null, token: null, lastId: 0, busy: false, panel: null, bubble: null };
+const state = { locale: "en", session: null, token: null, key: null, lastId: 0, busy: false, panel: null, bubble: null, listening: null };
 const say = (key) => WORDS[state.locale][key] ?? key;
 
 function node(tag, text, className) {
@@ -45,6 +47,7 @@ class Refused extends Error {
 async function call(path, options = {}) {
   const headers = { "content-type": "application/json", ...options.headers };
   if (state.token) headers.authorization = `Bearer ${state.token}`;
+  else if (state.key) headers["x-api-key"] = state.key;
   const response = await fetch(path, { ...options, headers });
   if (!response.ok) {
     const problem = await response.json().catch(() => ({ detail: `HTTP ${response.status}`, hint: "" }));
@@ -54,6 +57,7 @@ async function call(path, options = {}) {
 }
 
 async function openVisit() {
+  state.listening?.abort();
   setBusy(true, say("connecting"));
   clearProblem();
   $("lines").replaceChildren();
@@ -69,6 +73,7 @@ async function openVisit() {
     Object.assign(state, { session: opened.session_id, token: opened.session_token, lastId: 0 });
     setBusy(false, "");
     $("text").focus();
+    listen();
   } catch (error) {
     setBusy(false, "");
     showProblem(error, openVisit);
@@ -97,6 +102,7 @@ async function* frames(response) {
 
 async function send(text, key = crypto.randomUUID()) {
   if (state.busy || !text.trim()) return;
+  state.listening?.abort();
   clearProblem();
   $("quick").hidden = true;
   const line = node("li", text, "customer");
@@ -112,6 +118,7 @@ async function send(text, key = crypto.randomUUID()) {
   } finally {
     setBusy(false, "");
     $("text").focus();
+    listen();
   }
 }
 
@@ -127,8 +134,7 @@ async function turn(text, key) {
     $("status").textContent = say("lost");
     await new Promise((done) => setTimeout(done, 500 * 2 ** tries));
     try {
-      const resume = { headers: { accept: "text/event-stream", "last-event-id": String(state.lastId) } };
-      if (await follow(await call(`/v1/sessions/${state.session}/events`, resume))) return;
+      if (await follow(await onwards())) return;
     } catch (error) {
       if (error instanceof Refused) throw error;
     }
@@ -136,24 +142,58 @@ async function turn(text, key) {
   throw new Error(say("lost"));
 }
 
-async function follow(response) {
+const onwards = (signal) => call(`/v1/sessions/${state.session}/events`, {
+  signal, headers: { accept: "text/event-stream", "last-event-id": String(state.lastId) },
+});
+
+// Between turns a person may write, and another window may speak in this session.
+async function listen() {
+  const { signal } = state.listening = new AbortController();
+  for (let pause = 500; !signal.aborted; pause = Math.min(2 * pause, 15_000)) {
+    try {
+      await follow(await onwards(signal), { stays: true });
+      pause = 500;
+    } catch (error) {
+      if (signal.aborted || (error instanceof Refused && error.problem.status < 500)) return;
+    }
+    await new Promise((done) => setTimeout(done, pause));
+  }
+}
+
+async function follow(response, { stays = false } = {}) {
   for await (const { id, event, data } of frames(response)) {
     if (id <= state.lastId) continue;
     state.lastId = id;
     show(event, data);
-    if (event === "turn.done" || event === "error") return true;
+    if (!stays && (event === "turn.done" || event === "error")) return true;
   }
   return false;
 }
 
 function show(event, data) {
-  if (WORDS[state.locale][event]) $("status").textContent = say(event);
+  if (WORDS[state.locale][event]) $("status").textContent = state.busy ? say(event) : "";
   if (event === "turn.started") startPanel(data.text);
+  else if (event === "turn.restarted") startAnew();
+  else if (event === "operator.reply") person(data.text);
   else if (event === "reply.sentence") sentence(data.text);
   else if (event === "error") sentence(data.message, "cut");
   else if (event === "offer") $("quick").hidden = false;
   else if (event === "offer.closed") $("quick").hidden = true;
   (DETAILS[event] ?? (() => {}))(data);
+}
+
+function person(text) {
+  const line = node("li", undefined, "desk person");
+  line.append(node("p", say("person"), "who"), node("p", text));
+  $("lines").append(line);
+  $("lines").scrollTop = $("lines").scrollHeight;
+}
+
+// The server that answered is gone and another begins again: what was said so far is void, what was done stands.
+function startAnew() {
+  state.bubble?.remove();
+  state.bubble = null;
+  state.panel?.replaceChildren(state.panel.firstChild);
 }
 
 function sentence(text, className) {
@@ -166,6 +206,10 @@ function sentence(text, className) {
 }
 
 function startPanel(text) {
+  if (!state.busy) { // said in another window
+    $("lines").append(node("li", text, "customer"));
+    state.bubble = null;
+  }
   $("inside-empty").hidden = true;
   for (const open of $("turns").querySelectorAll("details[open]")) open.open = false;
   state.panel = node("details", undefined, "turn");
@@ -223,11 +267,31 @@ function clearProblem() {
 
 function showProblem(error, again) {
   const problem = error instanceof Refused ? error.problem : { detail: error.message, hint: "" };
+  const refusal = node("p", [problem.detail, problem.hint].filter(Boolean).join(" "));
+  if (problem.status === 401 && !state.token) {
+    $("problem").replaceChildren(refusal, keyForm(again));
+    $("problem").hidden = false;
+    return;
+  }
   const retry = node("button", say("retry"));
   retry.type = "button";
   retry.addEventListener("click", again);
-  $("problem").replaceChildren(node("p", [problem.detail, problem.hint].filter(Boolean).join(" ")), retry);
+  $("problem").replaceChildren(refusal, retry);
   $("problem").hidden = false;
+}
+
+// The key stays in this page's memory alone.
+function keyForm(again) {
+  const form = node("form"), label = node("label", say("apiKey")), field = node("input"), button = node("button", say("useKey"));
+  Object.assign(field, { type: "password", required: true, autocomplete: "off" });
+  label.append(field);
+  form.append(label, button);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    state.key = field.value.trim();
+    again();
+  });
+  return form;
 }
 
 $("send").addEventListener("submit", (event) => {

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from bench.stack import Stack
 
@@ -125,3 +126,53 @@ def test_the_page_fits_a_telephone(page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     expect(page.locator("#text")).to_be_in_viewport()
+
+
+def test_what_a_colleague_writes_later_appears_by_itself(page: Page, stack: Stack) -> None:
+    with page.expect_response(lambda response: response.url.endswith("/v1/sessions")) as opened:
+        become(page, "C-003", "en")
+    session_id = opened.value.json()["session_id"]
+    say(page, "I want to talk to a human being, please")
+    promised = httpx.get(f"{stack.url}/v1/handoffs").json()
+    mine = next(each for each in promised if each["session_id"] == session_id)
+    for step, body in (("claim", None), ("reply", {"text": "Hello, this is Ana. <b>How</b> can I help?"})):
+        httpx.post(f"{stack.url}/v1/handoffs/{mine['id']}/{step}", json=body).raise_for_status()
+    written = page.locator("#lines li.person")
+    expect(written).to_contain_text("Hello, this is Ana. <b>How</b> can I help?")
+    assert written.locator("b").count() == 0
+    expect(page.locator("#send button")).to_be_enabled()
+
+
+def test_an_answer_begun_by_a_server_that_died_is_taken_back(page: Page) -> None:
+    started, sentence = '{"turn_id":"t","text":"hello"}', '{"turn_id":"t","text":"%s"}'
+    frames = [
+        ("turn.started", started),
+        ("reply.sentence", sentence % "First attempt."),
+        ("turn.restarted", '{"turn_id":"t"}'),
+        ("reply.sentence", sentence % "Second attempt."),
+        ("turn.done", '{"turn_id":"t","timings":{},"usage":{},"clause_ids":[]}'),
+    ]
+    body = "".join(f"id: {number}\nevent: {event}\ndata: {data}\n\n" for number, (event, data) in enumerate(frames, 900))
+    page.route("**/turns", lambda route: route.fulfill(status=200, content_type="text/event-stream", body=body))
+    assert say(page, "hello") == "Second attempt."
+
+
+def test_a_desk_that_asks_for_a_key_gets_it_from_the_page(page: Page) -> None:
+    keys: list[str | None] = []
+    problem = '{"title":"Unauthorized","status":401,"detail":"no API key","hint":"Send X-API-Key."}'
+
+    def guarded(route: Route) -> None:
+        keys.append(route.request.headers.get("x-api-key"))
+        if keys[-1] is None:
+            route.fulfill(status=401, content_type="application/problem+json", body=problem)
+        else:
+            route.continue_()
+
+    page.route("**/v1/sessions", guarded)
+    page.click("#visit button")
+    expect(page.locator("#problem")).to_contain_text("Send X-API-Key.")
+    page.locator("#problem input").fill("kw_test")
+    page.locator("#problem input").press("Enter")
+    expect(page.locator("#problem")).to_be_hidden()
+    expect(page.locator("#text")).to_be_focused()
+    assert keys == [None, "kw_test"]
