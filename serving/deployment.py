@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from contextvars import Context
 from typing import Any
 
 from fastapi import FastAPI
@@ -75,7 +76,7 @@ class DeskDeployment:
         if not self._engine_answered:
             probe = ModelRequest((Message("user", "Say yes."),), max_tokens=1, deadline_s=PROBE_DEADLINE_S)
             with suppress(EmptyOutput, TruncatedOutput):  # it answered: what it said does not matter
-                await self._engine.generate(probe)
+                await asyncio.create_task(self._engine.generate(probe), context=Context())
             self._engine_answered = True
 
 

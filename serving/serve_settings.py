@@ -17,6 +17,8 @@ QUIET: Final[Environment] = {"RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_
 LEAN: Final[Environment] = {
     "RAY_worker_niceness": "0",  # at Ray's own 15 the engine yields to whatever else runs on the machine
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",  # a token crosses no thread: half the replica's CPU per token
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",  # nor does a call
+    "RAY_SERVE_PROXY_USE_GRPC": "1",  # Serve's proxy speaks to desks as desks to engines (`serving/engine/handle.py`)
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # ten times a second, Serve's controller is what an idle stack spends most on
     "RAY_raylet_report_resources_period_milliseconds": "1000",
     "RAY_enable_metrics_collection": "0",  # /metrics is ours
@@ -30,8 +32,8 @@ FAILOVER: Final[Environment] = {
 
 ALTERNATIVES: Final[Mapping[str, Environment]] = {
     "user code in a thread of its own": {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "1"},
-    "router in the caller's loop": {"RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"},
-    "gRPC between replicas": {"RAY_SERVE_USE_GRPC_BY_DEFAULT": "1"},
+    "router in a loop of its own": {"RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"},
+    "actor calls from the proxy": {"RAY_SERVE_PROXY_USE_GRPC": "0"},
     "log lines in batches": {"RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000", "RAY_SERVE_LOG_TO_STDERR": "0"},
     "asyncio's own event loop": {"RAY_USE_UVLOOP": "0"},
     "no queue length cache": {"RAY_SERVE_QUEUE_LENGTH_CACHE_TIMEOUT_S": "0"},

@@ -26,7 +26,7 @@ ENGINE = "simulated:instant"
 GREETING = "Hello there"
 CUSTOMERS = 8
 ROUND_S, ROUNDS = 4.0, 5
-QUICK = ("router in the caller's loop",)
+QUICK = ("router in a loop of its own",)
 BASE = {"KEEPWORD_LOG_LEVEL": "WARNING"}
 
 

@@ -16,7 +16,7 @@ from ray import serve
 from agents.domain.errors import EngineUnavailable, KeepwordError
 from agents.ports import Message, Model, ModelRequest, Structure
 from serving.engine.config import EngineConfig
-from serving.engine.wire import Answer, Piece, to_wire
+from serving.engine.wire import Answer, Piece, joined, to_wire
 from serving.observe.engine import EngineMetrics, ServedModel
 from serving.observe.observing import Observing
 from serving.observe.ray_replicas import replica_id
@@ -80,7 +80,7 @@ class EngineDeployment:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Piece, None]:
         """Chunks, or a Failure as the last one. Cancelling the call closes the model's stream, which frees its place."""
         try:
-            async with aclosing(self._model.stream(request)) as chunks:
+            async with aclosing(joined(self._model.stream(request))) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except KeepwordError as error:

@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from ray.exceptions import GetTimeoutError, RayError
-from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.exceptions import GetTimeoutError
+from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from agents.domain.errors import DeadlineExceeded, EngineUnavailable, KeepwordError, Overloaded
@@ -19,7 +19,12 @@ RETRY_AFTER_S: Final = 2.0
 
 class EngineHandle:
     """Raises what the engine raised; DeadlineExceeded when it does not answer in time, EngineUnavailable when it cannot be
-    reached or died, Overloaded when its queue is full."""
+    reached or died, Overloaded when its queue is full.
+
+    Calls go by gRPC (`_by_reference=False`), not as actor calls through Ray's object store: a turn then takes two thirds of the
+    CPU (`bench serve-settings`). Inside the context of an HTTP request Serve would hand over an answer's bytes as they came:
+    call from a task with a context of its own, as turns do.
+    """
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = handle
@@ -54,17 +59,19 @@ class EngineHandle:
             pieces.cancel()
 
     def _method(self, name: str, request: ModelRequest, *, stream: bool) -> Any:
-        if request.session_id is None:
-            return self._handle.options(method_name=name, stream=stream)
-        return self._handle.options(method_name=name, stream=stream, session_id=request.session_id)
+        options: dict[str, Any] = {} if request.session_id is None else {"session_id": request.session_id}
+        return self._handle.options(method_name=name, stream=stream, _by_reference=False, **options)
 
 
 @contextmanager
 def translating(deadline_s: float) -> Iterator[None]:
-    """Ray's errors as ours. A call somebody else cancelled is an engine lost; only our own task's cancellation goes on."""
+    """Ray's errors as ours, and gRPC's, and what broke in the replica: our own failures come as values. A call somebody else
+    cancelled is an engine lost; only our own task's cancellation goes on."""
     try:
         yield
-    except (RayError, RayServeException, TimeoutError) as error:
+    except (KeepwordError, StopAsyncIteration):
+        raise
+    except Exception as error:
         raise translated(error, deadline_s) from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()

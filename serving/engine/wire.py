@@ -4,7 +4,11 @@ A failure is sent as a value, not raised: what a remote exception becomes on the
 anything that does arrive as an exception is therefore the transport's own.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Final
 
 from agents.domain.errors import (
     BadInput,
@@ -36,6 +40,26 @@ class Failure:
 
 Answer = ModelResult | Failure
 Piece = ModelChunk | Failure
+JOINED_MOST: Final = 16
+"""Pieces in one item, where no sentence ends before: the hop costs both sides as much as the rest of a piece's way."""
+_END: Final = re.compile(r"[。！？\n]|[.!?][\"')\]]*\s")
+
+
+async def joined(chunks: AsyncGenerator[ModelChunk, None]) -> AsyncGenerator[ModelChunk, None]:
+    """The first piece at once, then what belongs to a sentence together: nobody hears less than a verified sentence."""
+    held, first = "", True
+    count = 0
+    async with aclosing(chunks):
+        try:
+            async for chunk in chunks:
+                held, count = held + chunk.text, count + 1
+                if first or chunk.result is not None or count >= JOINED_MOST or _END.search(held):
+                    yield replace(chunk, text=held)
+                    held, count, first = "", 0, False
+        except KeepwordError:
+            if held:
+                yield ModelChunk(held)
+            raise
 
 
 def to_wire(error: KeepwordError) -> Failure:
