@@ -1,4 +1,4 @@
-"""A small OpenAI client for measuring, in a process of its own: `python -m bench.peers.client '{"url": …}'`.
+"""A small OpenAI client for measuring, in a process of its own: `python -m bench.peers.client '{"url": …}' SEEN.json`.
 
 Closed loop: `concurrency` callers ask without a pause for `seconds`. It reads bytes and counts events; it never parses an
 answer beyond the first, so that what is measured is the server.
@@ -8,8 +8,10 @@ import asyncio
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import aiohttp
 
@@ -44,9 +46,10 @@ class Seen:
 
 def ask(load: Load) -> Seen:
     """Run the load in a fresh process and return what it saw. Raises CalledProcessError when the client broke."""
-    command = [sys.executable, "-m", "bench.peers.client", json.dumps(asdict(load))]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=load.seconds + 60)
-    return Seen(**json.loads(done.stdout))
+    with tempfile.NamedTemporaryFile(suffix=".json") as kept:  # a pipe was once cut at its 64 KiB
+        command = [sys.executable, "-m", "bench.peers.client", json.dumps(asdict(load)), kept.name]
+        subprocess.run(command, check=True, timeout=load.seconds + 60)
+        return Seen(**json.load(kept))
 
 
 async def run(load: Load) -> Seen:
@@ -96,4 +99,4 @@ async def _one(http: aiohttp.ClientSession, load: Load, headers: dict[str, str],
 if __name__ == "__main__":
     import uvloop
 
-    print(json.dumps(asdict(uvloop.run(run(Load(**json.loads(sys.argv[1])))))))
+    Path(sys.argv[2]).write_text(json.dumps(asdict(uvloop.run(run(Load(**json.loads(sys.argv[1])))))), encoding="utf-8")

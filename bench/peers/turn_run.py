@@ -25,7 +25,7 @@ from bench.stack import free_port
 
 APPS = Path(__file__).parent / "apps"
 OURS = "keepword"
-CUSTOMERS = 8
+CUSTOMERS = 32  # at once: what a turn costs an idle machine is not the question
 Progress = Callable[[int, int], None]
 
 
