@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.stack import free_port
+from bench.processes import free_port
 
 START_TIMEOUT_S = 30.0
 

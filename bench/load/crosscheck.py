@@ -9,19 +9,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx
-
 from bench.load.measure import Measured, measure
 from bench.load.plan import Arrivals, LoadPlan, Prompt, Think
 from bench.result import BenchResult, bar, quantile
-from bench.stack import free_port
+from bench.stack import engine_server
 from serving.models import ensure
 
 AGREE = 0.05
@@ -74,8 +71,8 @@ async def run(*, seed: int, quick: bool, progress: Callable[[int, int], None]) -
                 # vLLM's client makes the prompts, so it is first in the first run; a later pair may use those of the one before
                 order = (_theirs, _ours) if repeat % 2 == 0 else (_ours, _theirs)
                 for client in order:
-                    with _server(sizes.profile) as url:
-                        figures = await client(url, load, sizes, folder, seed)
+                    with engine_server(sizes.profile, folder) as engine:
+                        figures = await client(engine.url, load, sizes, folder, seed)
                     seen.setdefault(load.name, {}).setdefault(client.__name__.strip("_"), []).append(figures)
                     done += 1
                     progress(done, all_runs)
@@ -188,24 +185,3 @@ async def _theirs(url: str, load: Load, sizes: Sizes, folder: Path, seed: int) -
         "whole_mean_ms": told["mean_e2el_ms"],
         "whole_p50_ms": told["median_e2el_ms"],
     }
-
-
-@contextmanager
-def _server(profile: str) -> Iterator[str]:
-    """A simulated OpenAI server of our own, ended by pid."""
-    port = free_port()
-    command = [sys.executable, "-m", "bench.simulator.server", "--profile", profile, "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        transport = httpx.HTTPTransport(retries=20)  # waits longer each time; a refused connection is tried again
-        with httpx.Client(transport=transport, timeout=START_TIMEOUT_S) as http:
-            http.get(f"{url}/health").raise_for_status()
-        yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

@@ -19,8 +19,8 @@ import httpx
 
 from bench.overhead import sides
 from bench.overhead.client import Burst, Order
-from bench.overhead.processes import spent
 from bench.overhead.sides import Client, Side
+from bench.processes import spent
 from bench.result import Bar, BenchResult, bar, quantile
 
 ROUNDS: Final = 5

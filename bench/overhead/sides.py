@@ -3,18 +3,16 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-import httpx
-
+from bench import processes
 from bench.overhead.client import Burst, Order, read
-from bench.overhead.processes import Tree
-from bench.stack import StackFailed, free_port, running_stack
+from bench.processes import Tree, free_port
+from bench.stack import running_stack
 
 READY_TIMEOUT_S: Final = 400.0
 STOP_TIMEOUT_S: Final = 30.0
@@ -89,36 +87,6 @@ def server(name: str, module: str, model: str, log: Path) -> Iterator[Side]:
     """A server that `python -m module MODEL PORT` starts, ready, and ended by pid at the end."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, model, str(port)], stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    tree = Tree(process.pid)
-    try:
-        _wait_ready(f"{url}/v1/models", process, log)
-        yield Side(name, url, model, tree)
-    finally:
-        members = tree.members()
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        for left in members:
-            if left.is_running():
-                left.kill()
-
-
-def _wait_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            if httpx.get(url, timeout=2.0).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.25)
-    raise StackFailed(f"{url} is not ready:\n{log.read_text(encoding='utf-8', errors='replace')[-2000:]}")
+    command = (sys.executable, "-m", module, model, str(port))
+    with processes.server(command, ready=f"{url}/v1/models", log=log, timeout_s=READY_TIMEOUT_S) as pid:
+        yield Side(name, url, model, Tree(pid))

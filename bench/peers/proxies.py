@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.stack import free_port
+from bench.processes import free_port
 
 MODEL = "simulated"
+SERVED_AS = {"KEEPWORD_MODEL": MODEL}  # our stack answers to the name the others use
 KEY = "sk-local-comparison"
 
 

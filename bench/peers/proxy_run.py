@@ -14,10 +14,10 @@ from typing import Any
 
 from bench.peers.client import Load, ask
 from bench.peers.environments import environment
-from bench.peers.processes import cpu_s, server
-from bench.peers.proxies import MODEL, PROXIES
-from bench.peers.simulated import engine_server, our_stack
+from bench.peers.proxies import MODEL, PROXIES, SERVED_AS
+from bench.processes import cpu_s, server
 from bench.result import quantile
+from bench.stack import SIMULATED, engine_server, running_stack
 
 DIRECT, OURS = "the engine itself", "keepword"
 Progress = Callable[[int, int], None]
@@ -87,7 +87,7 @@ def _started(scratch: Path, peers: Path, names: tuple[str, ...]) -> Iterator[lis
     with ExitStack() as opened:
         engine = opened.enter_context(engine_server("instant", scratch))
         targets = [Target(DIRECT, "Python", engine.url, (engine.pid,))]
-        ours = opened.enter_context(our_stack("instant", scratch / "ours"))
+        ours = opened.enter_context(running_stack(scratch / "ours", engine=f"{SIMULATED}instant", settings=SERVED_AS))
         targets.append(Target(OURS, "Python", ours.url, (ours.pid,)))
         for proxy in PROXIES:
             if proxy.name in names:
@@ -100,10 +100,10 @@ def _started(scratch: Path, peers: Path, names: tuple[str, ...]) -> Iterator[lis
 
 def _round(target: Target, sizes: Sizes, figures: Figures) -> None:
     def spent(seconds: float, concurrency: int, tokens: int, *, stream: bool) -> tuple[Any, float]:
-        before = sum(map(cpu_s, target.pids))
+        before = cpu_s(target.pids)
         seen = ask(Load(target.url, target.model, concurrency, seconds, tokens, stream, target.key))
         figures.errors += seen.errors
-        return seen, sum(map(cpu_s, target.pids)) - before
+        return seen, cpu_s(target.pids) - before
 
     whole, cpu = spent(sizes.whole_s, CALLERS, 16, stream=False)
     figures.requests_per_s.append(whole.requests / whole.elapsed_s)

@@ -16,12 +16,12 @@ from statistics import median
 import httpx
 
 from bench.peers.environments import environment
-from bench.peers.processes import cpu_s, server
-from bench.peers.simulated import engine_server, our_stack
+from bench.peers.proxies import SERVED_AS
 from bench.peers.turns import Visits, visit
+from bench.processes import cpu_s, free_port, server
 from bench.result import quantile
 from bench.simulator.server import REQUESTS
-from bench.stack import free_port
+from bench.stack import SIMULATED, engine_server, running_stack
 
 APPS = Path(__file__).parent / "apps"
 OURS = "keepword"
@@ -88,11 +88,11 @@ def told(figures: Mapping[str, TurnFigures]) -> dict[str, dict[str, float]]:
 
 
 def _round(desk: Desk, seconds: float, figures: TurnFigures) -> None:
-    before, asked = sum(map(cpu_s, desk.pids)), _asked(desk)
+    before, asked = cpu_s(desk.pids), _asked(desk)
     served = visit(Visits(desk.name, desk.url, CUSTOMERS, seconds))
     turns = max(1, served.turns)
     figures.turns_per_s.append(served.turns / served.elapsed_s)
-    figures.cpu_s_a_turn.append((sum(map(cpu_s, desk.pids)) - before) / turns)
+    figures.cpu_s_a_turn.append((cpu_s(desk.pids) - before) / turns)
     figures.first_sentence_p50_s.append(quantile(served.first_sentence_s, 0.5))
     figures.turn_p50_s.append(quantile(served.turn_s, 0.5))
     calls = _asked(desk) - asked if desk.engine else served.llm_calls
@@ -111,7 +111,7 @@ def _asked(desk: Desk) -> int:
 @contextmanager
 def _started(scratch: Path, profile: str, peers: Path, names: tuple[str, ...]) -> Iterator[list[Desk]]:
     with ExitStack() as opened:
-        ours = opened.enter_context(our_stack(profile, scratch / "ours"))
+        ours = opened.enter_context(running_stack(scratch / "ours", engine=f"{SIMULATED}{profile}", settings=SERVED_AS))
         desks = [Desk(OURS, ours.url, (ours.pid,))]
         for name in names:
             engine = opened.enter_context(engine_server(profile, scratch))

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from agents.domain.errors import BadInput
 from bench.chaos.customer import Customer, client
+from bench.processes import ServerFailed, Tree
 from bench.result import BenchResult, bar, quantile
-from bench.stack import Stack, StackFailed, running_stack
+from bench.stack import Stack, running_stack
 from serving.serve_settings import ALTERNATIVES
 
 ENGINE = "simulated:instant"
@@ -92,7 +91,7 @@ def run(
             try:
                 with running_stack(folder / str(done), settings=settings, engine=ENGINE) as other:
                     compared[name] = side_by_side(default, other, rounds, round_s)
-            except StackFailed as error:  # the others are worth having
+            except ServerFailed as error:  # the others are worth having
                 failed[name] = str(error).splitlines()[-1]
     return result(compared, rounds, failed)
 
@@ -112,11 +111,12 @@ async def _round(stack: Stack, round_s: float) -> Round:
     async with client(keep_alive=True) as http:
         customers = [Customer(http, stack.url) for _ in range(CUSTOMERS)]
         await asyncio.gather(*(customer.open("C-001") for customer in customers))
-        cpu_s, began = _cpu_s(stack), time.monotonic()
+        tree = Tree(stack.pid)
+        cpu_s, began = tree.cpu_s().total(), time.monotonic()
         spoken = await asyncio.gather(*(_greet(customer, began + round_s) for customer in customers))
         elapsed_s = time.monotonic() - began
     turn_s = tuple(seconds for each in spoken for seconds in each)
-    return Round(len(turn_s), elapsed_s, _cpu_s(stack) - cpu_s, turn_s)
+    return Round(len(turn_s), elapsed_s, tree.cpu_s().total() - cpu_s, turn_s)
 
 
 async def _greet(customer: Customer, until: float) -> list[float]:
@@ -127,18 +127,6 @@ async def _greet(customer: Customer, until: float) -> list[float]:
         if said.end == "done":
             took.append(said.ended - said.began)
     return took
-
-
-def _cpu_s(stack: Stack) -> float:
-    total = 0.0
-    root = psutil.Process(stack.pid)
-    for process in (root, *root.children(recursive=True)):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
 
 
 def result(compared: Mapping[str, Compared], rounds: int, failed: Mapping[str, str] | None = None) -> BenchResult:

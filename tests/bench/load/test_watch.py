@@ -7,7 +7,7 @@ import time
 import pytest
 
 from bench.load.watch import Watch, spent
-from bench.stack import free_port
+from bench.processes import free_port
 
 # a listener whose child works for half a second of CPU, tells, and ends
 PARENT = """

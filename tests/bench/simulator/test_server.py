@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from bench.stack import free_port
+from bench.processes import free_port
 
 START_TIMEOUT_S = 30.0
 

@@ -13,7 +13,7 @@ import ray
 from ray import serve
 
 from agents.ports import ModelRequest
-from bench.stack import free_port
+from bench.processes import free_port
 from serving.engine.deployment import CHAT_PREFIX, model_app
 from serving.openai.contract import Call, Head
 from serving.openai.remote import RemoteModel
