@@ -17,6 +17,7 @@ import psutil
 
 READY_TIMEOUT_S: Final = 240.0
 STOP_TIMEOUT_S: Final = 30.0
+STANDS_S: Final = 2.0
 LEFT_S: Final = 5.0  # for what a server leaves behind
 TAIL_LINES: Final = 30
 GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied)
@@ -86,10 +87,20 @@ class Tree:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, number)
 
+    def _moves(self) -> bool:
+        states = set()
+        for process in self.members():
+            with suppress(*GONE):
+                states.add(process.status())
+        return not states <= {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """None of it runs meanwhile: it is not measured, and takes nothing from what is."""
         self.signal(signal.SIGSTOP)
+        deadline = time.monotonic() + STANDS_S
+        while self._moves() and time.monotonic() < deadline:  # a signal takes effect when its process is next looked at
+            time.sleep(0.005)
         try:
             yield
         finally:

@@ -1,7 +1,8 @@
 """The `Model` port over the simulated engine, in the time of the running event loop (`timing.VirtualLoop` makes it virtual)."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,12 +11,14 @@ from agents.domain.errors import BadInput, DeadlineExceeded, EmptyOutput
 from agents.ports import ModelChunk, ModelRequest, ModelResult
 from bench.simulator.content import Said, answer, weighed
 from bench.simulator.engine import Sequence
-from bench.simulator.profile import Profile, load_profile
+from bench.simulator.profile import Profile, Work, load_profile
 from bench.simulator.runner import EngineStats, Runner, Stepped
 from bench.simulator.tokens import block_hashes, prompt_ids
 from serving.engine.outputs import check_output
+from serving.observe.engine import EngineMetrics, EngineStep
 
 SEED: Final = 7
+NOTHING_YET: Final = EngineStats(0, 0, 0.0, 0, 0, 0, 0, 0, 0, 0.0)
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +29,7 @@ class _Request(Sequence):
     every_token: bool = True
     queued: bool = False
     late: bool = False
+    began_at: float = 0.0
     first_token_at: float = 0.0
     waiter: "asyncio.Future[None] | None" = None
 
@@ -57,6 +61,10 @@ class SimulatedModel:
         self.profile = profile
         self._seed, self._on_step = seed, on_step
         self._runner: Runner | None = None
+        self._tell: Callable[[EngineStep], None] | None = None
+        self._told = NOTHING_YET
+        self._firsts: list[float] = []
+        self._finished: Counter[str] = Counter()
 
     async def generate(self, request: ModelRequest) -> ModelResult:
         async with aclosing(self._run(request, every_token=False)) as chunks:
@@ -71,6 +79,11 @@ class SimulatedModel:
             async for chunk in chunks:
                 yield chunk
 
+    def report_to(self, metrics: EngineMetrics) -> None:
+        """Tell every step from now on, as a real engine does."""
+        metrics.watch_idle(lambda: self._runner is None or self.running() == 0)
+        self._tell = metrics.step
+
     def stats(self) -> EngineStats:
         """The engine's numbers under vLLM's names."""
         return self._started().stats()
@@ -84,6 +97,7 @@ class SimulatedModel:
         loop, runner = asyncio.get_running_loop(), self._started()
         began = loop.time()
         one = self._accepted(request, every_token)
+        one.began_at = began
         timers = [loop.call_at(began + request.deadline_s, one.expire)]
         if self.profile.request_s:
             timers.append(loop.call_at(began + self.profile.request_s, one.join, runner))
@@ -123,16 +137,41 @@ class SimulatedModel:
 
     def _started(self) -> Runner:
         if self._runner is None:
-            self._runner = Runner(self.profile, asyncio.get_running_loop(), _on_token, self._on_step)
+            self._runner = Runner(self.profile, asyncio.get_running_loop(), self._got_token, self._on_step, self._step_over)
         return self._runner
 
+    def _got_token(self, sequence: Sequence) -> None:
+        assert isinstance(sequence, _Request)
+        if sequence.produced == 1:
+            sequence.first_token_at = asyncio.get_running_loop().time()
+            self._firsts.append(sequence.first_token_at - sequence.began_at)
+        if sequence.ended:
+            self._finished["stop" if sequence.said.complete else "length"] += 1
+        if sequence.every_token or sequence.ended:
+            sequence.wake()
 
-def _on_token(sequence: Sequence) -> None:
-    assert isinstance(sequence, _Request)
-    if sequence.produced == 1:
-        sequence.first_token_at = asyncio.get_running_loop().time()
-    if sequence.every_token or sequence.ended:
-        sequence.wake()
+    def _step_over(self, work: Work) -> None:
+        if self._tell is None:
+            self._firsts.clear()
+            self._finished.clear()
+            return
+        before, now = self._told, self.stats()
+        self._told = now
+        step = EngineStep(
+            running=now.num_requests_running,
+            waiting=now.num_requests_waiting,
+            kv_cache_usage=now.kv_cache_usage,
+            prefix_queries=now.prefix_cache_queries - before.prefix_cache_queries,
+            prefix_hits=now.prefix_cache_hits - before.prefix_cache_hits,
+            preemptions=now.num_preemptions - before.num_preemptions,
+            prefill_tokens=work.prefill_tokens,
+            decode_tokens=work.sequences,
+            first_token_s=tuple(self._firsts),
+            finished=dict(self._finished),
+        )
+        self._firsts.clear()
+        self._finished.clear()
+        self._tell(step)
 
 
 def _result(request: ModelRequest, one: _Request, began: float, now: float) -> ModelResult:

@@ -14,6 +14,7 @@ longer simulates: `late_s` counts what was let go."""
 
 GotToken = Callable[[Sequence], None]
 Stepped = Callable[[float, float, Work], None]
+Ended = Callable[[Work], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,19 @@ class EngineStats:
 
 class Runner:
     """Steps follow each other while there is work, each as long as the profile says. `on_token` is called for every sequence
-    that got a token, at the step's end; `on_step` for every step, with its beginning, its end and what it holds."""
+    that got a token, at the step's end; `on_step` for every step, with its beginning, its end and what it holds; `on_end` when
+    it is over."""
 
-    def __init__(self, profile: Profile, timer: Timer, on_token: GotToken, on_step: Stepped | None = None) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        timer: Timer,
+        on_token: GotToken,
+        on_step: Stepped | None = None,
+        on_end: Ended | None = None,
+    ) -> None:
         self.engine = SimulatedEngine(profile)
-        self._timer, self._on_token, self._on_step = timer, on_token, on_step
+        self._timer, self._on_token, self._on_step, self._on_end = timer, on_token, on_step, on_end
         self._stepping = False
         self._step_ends = 0.0
         self._late_s = 0.0
@@ -84,6 +93,9 @@ class Runner:
         self._timer.call_at(self._step_ends, self._end)
 
     def _end(self) -> None:
+        work = self.engine.work
         for sequence in self.engine.end():
             self._on_token(sequence)
+        if self._on_end is not None:
+            self._on_end(work)
         self._next()

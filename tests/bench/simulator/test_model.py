@@ -19,6 +19,8 @@ from bench.simulator.content import COURTESY, COURTESY_ZH
 from bench.simulator.model import SimulatedModel
 from bench.simulator.profile import load_profile
 from bench.simulator.timing import VirtualLoop
+from serving.observe.engine import EngineMetrics
+from serving.observe.top.samples import Reading
 
 T = TypeVar("T")
 CPU = load_profile("cpu")
@@ -149,3 +151,19 @@ def test_prompts_that_begin_alike_share_blocks_across_sessions() -> None:
     cold, warm = virtually(work())
     assert cold == 0
     assert warm > 200
+
+
+def test_it_tells_its_steps_as_a_real_engine_does() -> None:
+    metrics = EngineMetrics()
+
+    async def work() -> None:
+        model = SimulatedModel(CPU)
+        model.report_to(metrics)
+        await asyncio.gather(model.generate(asked(max_tokens=4)), model.generate(asked("and you?", max_tokens=4)))
+        await model.generate(asked("bye", max_tokens=1))
+
+    virtually(work())
+    seen = Reading.of(metrics.book.exposition().decode(), 0.0)
+    assert seen.sum("keepword_engine_tokens_total", phase="decode") > 0
+    assert seen.sum("keepword_engine_first_token_seconds_count") == 3
+    assert seen.by("keepword_engine_requests_total", "reason") == {"length": 3.0}
