@@ -24,7 +24,7 @@ const WORDS = {
 };
 
 const $ = (id) => document.getElementById(id);
-const state = { locale: "en", session: null, token: null, key: null, lastId: 0, busy: false, panel: null, bubble: null, listening: null };
+const state = { locale: "en", session: null, token: null, key: null, lastId: 0, busy: false, panel: null, bubble: null, listening: null, visit: 0 };
 const say = (key) => WORDS[state.locale][key] ?? key;
 
 function node(tag, text, className) {
@@ -57,6 +57,7 @@ async function call(path, options = {}) {
 }
 
 async function openVisit() {
+  const visit = state.visit += 1;
   state.listening?.abort();
   setBusy(true, say("connecting"));
   clearProblem();
@@ -70,11 +71,13 @@ async function openVisit() {
     const given = await (await call("/v1/dev/customer-tokens", { method: "POST", body: customer })).json();
     const body = JSON.stringify({ customer_token: given.customer_token, locale: state.locale });
     const opened = await (await call("/v1/sessions", { method: "POST", body })).json();
+    if (visit !== state.visit) return; // another one was asked for meanwhile
     Object.assign(state, { session: opened.session_id, token: opened.session_token, lastId: 0 });
     setBusy(false, "");
     $("text").focus();
     listen();
   } catch (error) {
+    if (visit !== state.visit) return;
     setBusy(false, "");
     showProblem(error, openVisit);
   }
