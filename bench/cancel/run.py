@@ -114,11 +114,14 @@ async def beside(http: aiohttp.ClientSession, model: str) -> AsyncGenerator[None
     finally:
         for each in streams:
             each.cancel()
-        await asyncio.gather(*streams, return_exceptions=True)
+        for ended in await asyncio.gather(*streams, return_exceptions=True):
+            if isinstance(ended, Exception):  # it was not there to be measured beside
+                raise ended
 
 
 def body(model: str, text: str) -> dict[str, Any]:
-    return {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": LONG, "stream": True}
+    messages = [{"role": "user", "content": text}]
+    return {"model": model, "messages": messages, "max_tokens": LONG, "stream": True, "ignore_eos": True}
 
 
 def result(left: list[Left]) -> BenchResult:
