@@ -9,7 +9,7 @@ import asyncio
 import random
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ BESIDE: Final = 2  # streams that go on
 LONGEST_STAY_S: Final = 1.5
 LIMIT_MS: Final = 200.0
 GIVEN_UP_S: Final = 10.0
+ENDLESS: Final[Mapping[str, Any]] = {"ignore_eos": True}  # vLLM's
 LONG: Final = 4000  # tokens: nobody waits for the end
 
 
@@ -47,27 +48,35 @@ async def run(*, seed: int, quick: bool, model: str, progress: Callable[[int, in
             url = side.url
         else:
             url = running.enter_context(running_stack(folder, settings={"KEEPWORD_MODEL": model})).url
-        left = await measure(url, model, random.Random(seed), QUICK_TRIALS if quick else TRIALS, progress)
+        left = await measure(
+            url, model, random.Random(seed), QUICK_TRIALS if quick else TRIALS, progress, {} if quick else ENDLESS
+        )
     return result(left)
 
 
 async def measure(
-    url: str, model: str, drawn: random.Random, trials: int, progress: Callable[[int, int], None] | None
+    url: str,
+    model: str,
+    drawn: random.Random,
+    trials: int,
+    progress: Callable[[int, int], None] | None,
+    more: Mapping[str, Any] = ENDLESS,
 ) -> list[Left]:
+    """`more`: what a request says besides, so that a model does not end by itself."""
     left = []
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
-    async with aiohttp.ClientSession(url, timeout=timeout) as http, beside(http, model):
+    async with aiohttp.ClientSession(url, timeout=timeout) as http, beside(http, model, more):
         await until(http, BESIDE)
         for number in range(trials):
-            left.append(await leave(http, model, drawn.uniform(0.0, LONGEST_STAY_S if number % 2 else 0.05)))
+            left.append(await leave(http, model, drawn.uniform(0.0, LONGEST_STAY_S if number % 2 else 0.05), more))
             if progress is not None:
                 progress(number + 1, trials)
     return left
 
 
-async def leave(http: aiohttp.ClientSession, model: str, stay_s: float) -> Left:
+async def leave(http: aiohttp.ClientSession, model: str, stay_s: float, more: Mapping[str, Any]) -> Left:
     """One client that stays for a while after the engine has taken its request, and is then gone without a word."""
-    asking = asyncio.create_task(http.post("/v1/chat/completions", json=body(model, "Tell me a long story.")))
+    asking = asyncio.create_task(http.post("/v1/chat/completions", json=body(model, "Tell me a long story.", more)))
     await until(http, BESIDE + 1)
     began, read = time.perf_counter(), b""
     try:
@@ -98,12 +107,12 @@ async def until(http: aiohttp.ClientSession, unfinished: int) -> float:
 
 
 @asynccontextmanager
-async def beside(http: aiohttp.ClientSession, model: str) -> AsyncGenerator[None, None]:
+async def beside(http: aiohttp.ClientSession, model: str, more: Mapping[str, Any]) -> AsyncGenerator[None, None]:
     """Streams that go on, begun again when one ends."""
 
     async def stream(number: int) -> None:
         while True:
-            async with http.post("/v1/chat/completions", json=body(model, f"Count, from {number}.")) as response:
+            async with http.post("/v1/chat/completions", json=body(model, f"Count, from {number}.", more)) as response:
                 response.raise_for_status()
                 async for _ in response.content.iter_any():
                     pass
@@ -119,9 +128,9 @@ async def beside(http: aiohttp.ClientSession, model: str) -> AsyncGenerator[None
                 raise ended
 
 
-def body(model: str, text: str) -> dict[str, Any]:
+def body(model: str, text: str, more: Mapping[str, Any]) -> dict[str, Any]:
     messages = [{"role": "user", "content": text}]
-    return {"model": model, "messages": messages, "max_tokens": LONG, "stream": True, "ignore_eos": True}
+    return {"model": model, "messages": messages, "max_tokens": LONG, "stream": True, **more}
 
 
 def result(left: list[Left]) -> BenchResult:
