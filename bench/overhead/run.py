@@ -8,8 +8,9 @@ round, and the bars are their medians.
 import json
 import random
 import tempfile
+import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -20,7 +21,7 @@ import httpx
 from bench.overhead import sides
 from bench.overhead.client import Burst, Order
 from bench.overhead.sides import Client, Side
-from bench.processes import spent
+from bench.processes import ServerFailed, spent
 from bench.result import Bar, BenchResult, bar, quantile
 
 ROUNDS: Final = 5
@@ -29,6 +30,7 @@ QUICK_LOADS: Final = ((1, 2), (4, 8))
 PROMPT_TOKENS, TEMPLATE_TOKENS, OUTPUT_TOKENS = 512, 30, 128
 THROUGHPUT_LEAST, TTFT_MOST_MS, INTER_TOKEN_MOST = 0.97, 10.0, 0.02
 SETTLE_REQUESTS: Final = 2
+AWAKE_S: Final = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +112,19 @@ def _round(
 
 
 def wait_awake(side: Side) -> None:
-    """Until a server that was stopped answers again."""
-    with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=30.0) as http:
-        http.get(f"{side.url}/v1/models").raise_for_status()
+    """Until a server that was stopped answers again: after a long stop Ray may start its proxy anew. Raises ServerFailed."""
+    deadline = time.monotonic() + AWAKE_S
+    with httpx.Client(timeout=30.0) as http:
+        while time.monotonic() < deadline:
+            with suppress(httpx.TransportError):
+                if http.get(f"{side.url}/v1/models").is_success:
+                    return
+            time.sleep(0.1)
+    raise ServerFailed(f"{side.name} does not answer {AWAKE_S:g} s after it was stopped")
 
 
 def idle_cpu(side: Side, pair: Sequence[Side], seconds: float = 5.0) -> float:
     """CPU seconds a second that a side takes while nobody asks it anything."""
-    import time
-
     other = next(each for each in pair if each is not side)
     with other.tree.paused():
         wait_awake(side)
