@@ -1,4 +1,7 @@
-"""What `agents` needs from the outside, as small Protocols. Concrete objects are built in `serving/wiring.py` alone."""
+"""What `agents` needs from the outside, as small Protocols. Concrete objects are built in `serving/wiring.py` alone.
+
+Longer than a module should be: all of the outside on one page.
+"""
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext

@@ -2,6 +2,8 @@
 
 It shares no code with the policy engine, the tools or the pack, and knows no condition of a clause, so that what both say is
 said twice independently. Whether the customer had said yes is the caller's to judge.
+
+Long: it reads like the prose, clause after clause.
 """
 
 import sqlite3

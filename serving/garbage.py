@@ -1,6 +1,6 @@
 """Python's cyclic collector in a process that serves: what was loaded is looked at no more, and what comes, less often.
 
-`keepword bench cost` measures it: with CPython's own settings a turn costs an eighth more CPU.
+What it saves shows in `keepword bench cost` with and without it.
 """
 
 import gc

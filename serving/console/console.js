@@ -151,6 +151,7 @@ const onwards = (signal) => call(`/v1/sessions/${state.session}/events`, {
 
 // Between turns a person may write, and another window may speak in this session.
 async function listen() {
+  state.listening?.abort(); // one listener, whoever asked for it
   const { signal } = state.listening = new AbortController();
   for (let pause = 500; !signal.aborted; pause = Math.min(2 * pause, 15_000)) {
     try {

@@ -41,7 +41,7 @@ class Failure:
 Answer = ModelResult | Failure
 Piece = ModelChunk | Failure
 JOINED_MOST: Final = 16
-"""Pieces in one item, where no sentence ends before: the hop costs both sides as much as the rest of a piece's way."""
+"""Pieces in one item, where no sentence ends before: every item is a message between two processes."""
 _END: Final = re.compile(r"[。！？\n]|[.!?][\"')\]]*\s")
 
 

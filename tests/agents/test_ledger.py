@@ -1,4 +1,7 @@
-"""The ledger over a store and a back office in memory: what fails, is lost, crashes or races, and what is true afterwards."""
+"""The ledger over a store and a back office in memory: what fails, is lost, crashes or races, and what is true afterwards.
+
+Long: its cases share one store and one back office.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence

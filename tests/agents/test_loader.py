@@ -1,4 +1,7 @@
-"""The pack loader over a small pack of the tests' own: what it loads, and every mistake it must name with file and line."""
+"""The pack loader over a small pack of the tests' own: what it loads, and every mistake it must name with file and line.
+
+Long: one table of mistakes and the pack they are planted in.
+"""
 
 import shutil
 from contextlib import suppress

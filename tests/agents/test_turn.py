@@ -1,4 +1,7 @@
-"""Whole turns over the real shop, policy, ledger and SQLite; only the model and the retriever are scripted."""
+"""Whole turns over the real shop, policy, ledger and SQLite; only the model and the retriever are scripted.
+
+Long: its cases share one visit and its script.
+"""
 
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence

@@ -1,4 +1,7 @@
-"""The demo's named cases, read from the real database and judged by the real engine: who is offered what, and why not."""
+"""The demo's named cases, read from the real database and judged by the real engine: who is offered what, and why not.
+
+Long: one table of cases and what reads it.
+"""
 
 import re
 from collections.abc import Mapping

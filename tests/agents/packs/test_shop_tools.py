@@ -1,4 +1,7 @@
-"""The shop's tools on a real SQLite file: ownership, acting once, refusing what cannot be, money never above what was paid."""
+"""The shop's tools on a real SQLite file: ownership, acting once, refusing what cannot be, money never above what was paid.
+
+Long: its cases share one seeded shop.
+"""
 
 import asyncio
 import sqlite3
