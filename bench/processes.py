@@ -79,7 +79,7 @@ class Tree:
         for process in self.members():
             with suppress(*GONE):
                 times = process.cpu_times()
-                used[_name(process)] += times.user + times.system  # type: ignore[assignment]
+                used[called(process)] += times.user + times.system  # type: ignore[assignment]
         return used
 
     def signal(self, number: int) -> None:
@@ -118,8 +118,9 @@ def spent(before: Mapping[str, float], after: Mapping[str, float], *, least_s: f
     return {name: seconds for name, seconds in sorted(used.items(), key=lambda item: -item[1]) if seconds >= least_s}
 
 
-def _name(process: psutil.Process) -> str:
-    """What a process calls itself, without numbers: `ray::ServeReplica:engine:engine`, `VLLM::EngineCore`."""
+def called(process: psutil.Process) -> str:
+    """What a process calls itself, without numbers: `ray::ServeReplica:engine:engine`, `VLLM::EngineCore`. Raises psutil's
+    errors when it is gone."""
     line = process.cmdline()
     first = line[0] if line else process.name()
     if "::" in first:

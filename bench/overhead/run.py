@@ -10,8 +10,8 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -20,6 +20,7 @@ import httpx
 
 from bench.overhead import sides
 from bench.overhead.client import Burst, Order
+from bench.overhead.cores import Cores, starting_on
 from bench.overhead.sides import Client, Side
 from bench.processes import ServerFailed, spent
 from bench.result import Bar, BenchResult, bar, quantile
@@ -64,26 +65,37 @@ class Measured:
 
 
 def run(
-    *, seed: int, quick: bool, model: str, rounds: int, raw: Path | None, progress: Callable[[int, int], None] | None = None
+    *,
+    seed: int,
+    quick: bool,
+    model: str,
+    rounds: int,
+    cores: Cores,
+    raw: Path | None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> BenchResult:
-    """About twenty minutes on two cores with five rounds. `raw`: a file for every request's times."""
+    """Half an hour and more on two cores with five rounds. `raw`: a file for every request's times."""
     loads, opened = (QUICK_LOADS, sides.stand_ins) if quick else (LOADS, sides.both)
     output = 16 if quick else OUTPUT_TOKENS
     prompts = Prompts(seed, None if quick else _tokenizer(model))
     measured: list[Measured] = []
-    with tempfile.TemporaryDirectory(prefix="keepword-overhead-") as folder, Client() as client:
-        servers: AbstractContextManager[tuple[Side, Side]] = opened(Path(folder), model)
+    with ExitStack() as running:
+        folder = running.enter_context(tempfile.TemporaryDirectory(prefix="keepword-overhead-"))
+        with starting_on(cores.others):
+            client = running.enter_context(Client())
+        servers: AbstractContextManager[tuple[Side, Side]] = opened(Path(folder), model, cores)
         with servers as pair:
             idle = {side.name: idle_cpu(side, pair) for side in pair}
             for number in range(rounds):
                 bursts = {concurrency: prompts.many(count) for concurrency, count in loads}
-                for side in pair:
+                for side in pair if number % 2 == 0 else reversed(pair):
                     measured += _round(side, pair, client, number, bursts, output, quick=quick)
                 if progress is not None:
                     progress(number + 1, rounds)
     if raw is not None:
         raw.write_text(json.dumps([asdict(one) for one in measured]), encoding="utf-8")
-    return result(measured, [name for name in idle], idle)
+    told = result(measured, [name for name in idle], idle)
+    return replace(told, detail={**told.detail, "cores": cores.told()})
 
 
 def _round(

@@ -11,6 +11,7 @@ from typing import Final
 
 from bench import processes
 from bench.overhead.client import Burst, Order, read
+from bench.overhead.cores import Cores, starting_on
 from bench.processes import Tree, free_port
 from bench.stack import running_stack
 
@@ -60,20 +61,23 @@ class Client:
 
 
 @contextmanager
-def both(folder: Path, model: str) -> Iterator[tuple[Side, Side]]:
+def both(folder: Path, model: str, cores: Cores) -> Iterator[tuple[Side, Side]]:
     """(ours, bare), both with the real engine loaded. They start one after the other: loading takes more than serving."""
     with ExitStack() as running:
-        stack = running.enter_context(running_stack(folder / "ours", settings={"KEEPWORD_MODEL": model}))
+        with starting_on(cores.engine):
+            stack = running.enter_context(running_stack(folder / "ours", settings={"KEEPWORD_MODEL": model}))
         ours = Side("keepword serve", stack.url, model, Tree(stack.pid))
-        with ours.tree.paused():
+        with ours.tree.paused(), starting_on(cores.engine):
             bare = running.enter_context(server("vllm serve", "bench.overhead.bare", model, folder / "bare.log"))
+        for side in (ours, bare):
+            cores.place(side.tree)
         yield ours, bare
 
 
 @contextmanager
-def stand_ins(folder: Path, model: str) -> Iterator[tuple[Side, Side]]:
+def stand_ins(folder: Path, model: str, cores: Cores) -> Iterator[tuple[Side, Side]]:
     """The same small server twice: for trying out the harness, without an engine."""
-    with ExitStack() as running:
+    with ExitStack() as running, starting_on(cores.others):
         names = ("stand-in a", "stand-in b")
         sides = [
             running.enter_context(server(name, "bench.overhead.stand_in", model, folder / f"{number}.log"))

@@ -1,5 +1,6 @@
 """The harness of `bench overhead`, in small: two servers that are alike are told to be alike in everything but noise."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import psutil
 import pytest
 
 from bench.overhead.client import Burst, Request
+from bench.overhead.cores import Cores, starting_on
 from bench.overhead.run import Measured, result, run
 from bench.processes import Tree, spent
 
@@ -18,7 +20,7 @@ def measured(side: str, number: int, first_s: float, step_s: float) -> Measured:
 
 
 def test_a_quick_run_measures_both_sides_under_every_load() -> None:
-    told = run(seed=1, quick=True, model="qwen2.5-coder-0.5b", rounds=1, raw=None)
+    told = run(seed=1, quick=True, model="qwen2.5-coder-0.5b", rounds=1, cores=Cores.shared(), raw=None)
     rounds = told.detail["rounds"]
     assert {(one["side"], one["concurrency"]) for one in rounds} == {
         (side, concurrency) for side in ("stand-in a", "stand-in b") for concurrency in (1, 4)
@@ -57,3 +59,26 @@ def test_a_paused_tree_stands_still_and_goes_on() -> None:
 
 def test_cpu_time_is_told_by_process_without_what_used_none() -> None:
     assert spent({"a": 1.0}, {"a": 3.5, "b": 0.2, "c": 0.001}) == {"a": 2.5, "b": 0.2}
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine gives the tests one core")
+def test_engines_and_all_else_are_put_on_cores_of_their_own() -> None:
+    cores = Cores.apart()
+    assert cores.engine.isdisjoint(cores.others)
+    body = "print('up', flush=True); import time; time.sleep(60)"
+    with starting_on(cores.engine):
+        engine = subprocess.Popen(["VLLM::EngineCore", "-c", body], executable=sys.executable, stdout=subprocess.PIPE)
+        other = subprocess.Popen([sys.executable, "-c", body], stdout=subprocess.PIPE)
+    try:
+        for process in (engine, other):
+            assert process.stdout is not None
+            process.stdout.readline()
+            assert os.sched_getaffinity(process.pid) == cores.engine
+            cores.place(Tree(process.pid))
+        assert os.sched_getaffinity(engine.pid) == cores.engine
+        assert os.sched_getaffinity(other.pid) == cores.others
+    finally:
+        for process in (engine, other):
+            process.kill()
+            process.communicate()
+    assert os.sched_getaffinity(0) == cores.engine | cores.others
