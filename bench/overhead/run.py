@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, Final
 
 import httpx
@@ -26,12 +26,14 @@ from bench.processes import ServerFailed, spent
 from bench.result import Bar, BenchResult, bar, quantile
 
 ROUNDS: Final = 5
-LOADS: Final = ((1, 2), (16, 16), (64, 64))  # (at once, in all)
+LOADS: Final = ((1, 6), (16, 16), (64, 64))  # (at once, in all)
 QUICK_LOADS: Final = ((1, 2), (4, 8))
 PROMPT_TOKENS, TEMPLATE_TOKENS, OUTPUT_TOKENS = 512, 30, 128
 THROUGHPUT_LEAST, TTFT_MOST_MS, INTER_TOKEN_MOST = 0.97, 10.0, 0.02
 SETTLE_REQUESTS: Final = 2
 AWAKE_S: Final = 90.0
+CALM, CALM_S = 0.15, 30.0
+"""Cores a waking server may still take, and how long that is waited for: what Ray missed while it stood is caught up first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,11 @@ class Measured:
         return quantile([request.first_token_s for request in self.burst.requests], 0.5)
 
     @property
+    def first_token_mean_s(self) -> float:
+        """Steadier than the p50, which jumps by a whole step of the engine: prompts are taken in by the handful."""
+        return fmean(request.first_token_s for request in self.burst.requests)
+
+    @property
     def inter_token_p50_s(self) -> float:
         return quantile([request.inter_token_s for request in self.burst.requests], 0.5)
 
@@ -59,6 +66,7 @@ class Measured:
             "concurrency": self.concurrency,
             "tokens_per_s": round(self.burst.tokens_per_s, 2),
             "first_token_p50_s": round(self.first_token_p50_s, 4),
+            "first_token_mean_s": round(self.first_token_mean_s, 4),
             "inter_token_p50_s": round(self.inter_token_p50_s, 5),
             "cpu_s": self.cpu_s,
         }
@@ -115,6 +123,7 @@ def _round(
         wait_awake(side)
         settle = Order(side.url, side.model, tuple(f"Say {word}." for word in "ab"), SETTLE_REQUESTS, 4, ignore_eos=False)
         client.send(settle)
+        wait_calm(side)
         for concurrency, prompts in bursts.items():
             order = Order(side.url, side.model, prompts, concurrency, output, ignore_eos=not quick)
             before = side.tree.cpu_s()
@@ -140,10 +149,22 @@ def idle_cpu(side: Side, pair: Sequence[Side], seconds: float = 5.0) -> float:
     other = next(each for each in pair if each is not side)
     with other.tree.paused():
         wait_awake(side)
-        before, began = side.tree.cpu_s(), time.monotonic()
-        time.sleep(seconds)
-        used = sum(spent(before, side.tree.cpu_s()).values())
-    return round(used / (time.monotonic() - began), 4)
+        wait_calm(side)
+        return round(_cores_taken(side, seconds), 4)
+
+
+def wait_calm(side: Side) -> None:
+    """Until a side that nobody asks anything takes less than CALM cores; no longer than CALM_S."""
+    deadline = time.monotonic() + CALM_S
+    while _cores_taken(side, 1.0) > CALM and time.monotonic() < deadline:
+        pass
+
+
+def _cores_taken(side: Side, seconds: float) -> float:
+    before, began = side.tree.cpu_s(), time.monotonic()
+    time.sleep(seconds)
+    used = sum(spent(before, side.tree.cpu_s()).values())
+    return used / (time.monotonic() - began)
 
 
 def result(measured: Sequence[Measured], names: Sequence[str], idle: dict[str, float]) -> BenchResult:
@@ -164,10 +185,24 @@ def result(measured: Sequence[Measured], names: Sequence[str], idle: dict[str, f
         "sides": list(names),
         "prompt_tokens_p50": quantile(prompt_tokens, 0.5),
         "idle_cpu_s_per_s": idle,
+        "first_token_s": first_tokens(measured),
         "cpu_ms_per_token": cpu_per_token(measured),
         "rounds": [one.told() for one in measured],
     }
     return BenchResult("bench overhead", bars, detail)
+
+
+def first_tokens(measured: Sequence[Measured]) -> dict[str, dict[str, dict[str, float]]]:
+    """Side -> load -> least, median and most of the rounds' p50, and the median of their means: how far one side is from itself
+    is how little a difference between two may mean."""
+    told: dict[str, dict[str, dict[str, float]]] = {}
+    for side, concurrency in sorted({(one.side, one.concurrency) for one in measured}):
+        of = [one for one in measured if (one.side, one.concurrency) == (side, concurrency)]
+        p50s = [one.first_token_p50_s for one in of]
+        figures = {"p50_least": min(p50s), "p50": median(p50s), "p50_most": max(p50s)}
+        figures["mean"] = median(one.first_token_mean_s for one in of)
+        told.setdefault(side, {})[str(concurrency)] = {name: round(value, 4) for name, value in figures.items()}
+    return told
 
 
 def cpu_per_token(measured: Sequence[Measured]) -> dict[str, dict[str, float]]:
