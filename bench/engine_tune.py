@@ -9,6 +9,7 @@ machine does meets both alike, so the ratio holds where the figures drift.
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -60,6 +61,7 @@ VARIANTS: Final = (
     Variant("one thread", {}, {"omp_threads": 1}),
     Variant("threads: no spinning", {}, {"omp_spin_ms": 0}),
     Variant("no preload", {}, {"preload": []}),
+    Variant("no huge pages", {}, {"huge_pages": False}),
     Variant("compiled", {"enforce_eager": False}, {}),
     Variant("KV cache 2 GiB", {"kv_cache_memory_bytes": 2 << 30}, {}),
     Variant("block size 128", {"block_size": 128}, {}),
@@ -103,8 +105,9 @@ def child(variant: Variant, model: str | None) -> Iterator[tuple[Child, float]]:
     order = json.dumps({"model": model, "arguments": dict(variant.arguments), "ours": dict(variant.ours)})
     command = [sys.executable, "-m", "bench.engine_tune", "--child", order]
     started = time.perf_counter()
+    environment = os.environ | _config(model, variant.arguments, variant.ours).environment(os.environ)
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -134,10 +137,7 @@ async def serve_child(order: Mapping[str, Any]) -> None:
     """The child's side: start the engine, then one round for each line read."""
     from serving.engine.vllm_model import VllmModel
 
-    name = order["model"] or load().default
-    ours = {key: tuple(map(Path, value)) if key == "preload" else value for key, value in order["ours"].items()}
-    arguments = {**entry(name).engine["cpu"], **order["arguments"]}
-    model = VllmModel(EngineConfig.of(ensure(name, quiet=True), "cpu", arguments, **ours))
+    model = VllmModel(_config(order["model"], order["arguments"], order["ours"]))
     await round_of(model, 0)
     print(MARK + "{}", flush=True)
     number = 0
@@ -145,6 +145,12 @@ async def serve_child(order: Mapping[str, Any]) -> None:
         number += 1
         print(MARK + json.dumps(asdict(await round_of(model, number))), flush=True)
     model.close()
+
+
+def _config(model: str | None, arguments: Mapping[str, Any], ours: Mapping[str, Any]) -> EngineConfig:
+    name = model or load().default
+    ready = {key: tuple(map(Path, value)) if key == "preload" else value for key, value in ours.items()}
+    return EngineConfig.of(ensure(name, quiet=True), "cpu", {**entry(name).engine["cpu"], **arguments}, **ready)
 
 
 async def round_of(model: Model, number: int) -> Figures:

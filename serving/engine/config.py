@@ -12,8 +12,21 @@ from agents.ports import Structure
 
 Profile = Literal["cpu", "gpu"]
 SHARED_CPUS: Final = 4
+HUGE_PAGES: Final = "glibc.malloc.hugetlb"
 OURS: Final = frozenset(
-    {"model", "profile", "name", "structures", "grammar_cache", "threads", "omp_threads", "omp_spin_ms", "preload", "more"}
+    {
+        "model",
+        "profile",
+        "name",
+        "structures",
+        "grammar_cache",
+        "threads",
+        "omp_threads",
+        "omp_spin_ms",
+        "preload",
+        "huge_pages",
+        "more",
+    }
 )
 
 
@@ -24,7 +37,8 @@ class EngineConfig:
     `threads`: CPU ids the OpenMP threads are bound to ("0,1", "0-7|8-15"), "auto" or "nobind" (vLLM's syntax).
     `omp_threads`: how many there are when they are not bound; `omp_spin_ms`: how long an idle one spins before it
     sleeps (Intel's runtime only). `preload`: shared libraries for LD_PRELOAD, in order.
-    `grammar_cache`: folder for compiled grammars.
+    `huge_pages`: glibc's malloc asks Linux for huge pages (no effect under another malloc). `grammar_cache`: folder for
+    compiled grammars.
     """
 
     model: Path
@@ -47,6 +61,7 @@ class EngineConfig:
     omp_threads: int | None = None
     omp_spin_ms: int | None = None
     preload: tuple[Path, ...] = ()
+    huge_pages: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -75,7 +90,7 @@ class EngineConfig:
 
     def environment(self, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
         """Variables that must be set in the process that starts the engine, so that its children inherit them.
-        `inherited` is the environment whose LD_PRELOAD is kept behind ours; None keeps nothing."""
+        `inherited` is the environment whose LD_PRELOAD and GLIBC_TUNABLES are kept beside ours; None keeps nothing."""
         env = {
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_CONFIGURE_LOGGING": "1",
@@ -90,6 +105,8 @@ class EngineConfig:
                 env["OMP_NUM_THREADS"] = str(self.omp_threads)
             if self.omp_spin_ms is not None:
                 env["KMP_BLOCKTIME"] = str(self.omp_spin_ms)
+            if self.huge_pages:
+                env["GLIBC_TUNABLES"] = _with_huge_pages((inherited or {}).get("GLIBC_TUNABLES", ""))
         if self.enforce_eager:
             # Else a helper of the sampler is compiled by g++ inside the first request that asks for log-probabilities.
             env["TORCHDYNAMO_DISABLE"] = "1"
@@ -110,7 +127,15 @@ def cpu_defaults() -> dict[str, Any]:
         "threads": thread_binding(len(allowed_cpus())),
         "omp_threads": len(allowed_cpus()),
         "preload": found_libraries(),
+        "huge_pages": True,
     }
+
+
+def _with_huge_pages(tunables: str) -> str:
+    """glibc's tunables with that one, unless whoever started us has set it already."""
+    kept = [each for each in tunables.split(":") if each]
+    set_already = any(each.startswith(f"{HUGE_PAGES}=") for each in kept)
+    return ":".join(kept if set_already else [*kept, f"{HUGE_PAGES}=1"])
 
 
 def allowed_cpus() -> tuple[int, ...]:

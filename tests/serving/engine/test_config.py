@@ -46,7 +46,22 @@ def test_thread_count_is_said_aloud_when_threads_are_not_bound(tmp_path: Path) -
     assert (env["VLLM_CPU_OMP_THREADS_BIND"], env["OMP_NUM_THREADS"]) == ("nobind", "2")
 
 
+@pytest.mark.parametrize(
+    ("inherited", "expected"),
+    [
+        ({}, "glibc.malloc.hugetlb=1"),
+        ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}, "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"),
+        ({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, "glibc.malloc.hugetlb=0"),
+    ],
+)
+def test_huge_pages_are_asked_for_unless_the_environment_has_said(
+    tmp_path: Path, inherited: dict[str, str], expected: str
+) -> None:
+    assert EngineConfig(tmp_path, huge_pages=True).environment(inherited)["GLIBC_TUNABLES"] == expected
+
+
 def test_gpu_profile_leaves_the_cpu_settings_alone(tmp_path: Path) -> None:
     env = EngineConfig(tmp_path, profile="gpu").environment({})
     assert "VLLM_CPU_OMP_THREADS_BIND" not in env
     assert "CUDA_VISIBLE_DEVICES" not in env
+    assert "GLIBC_TUNABLES" not in env
