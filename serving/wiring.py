@@ -129,7 +129,7 @@ def open_door(settings: Settings, clock: Clock) -> Door:
 def raw_admission(settings: Settings, clock: Clock) -> Admission:
     """Admission to the raw model: as many at once as it is told, for as long as the client waits."""
     slots = float(settings.raw_in_flight)
-    limits = GateLimits(RAW_DEADLINE_S, settings.max_queued, in_flight_first=slots, in_flight_most=slots)
+    limits = GateLimits(RAW_DEADLINE_S, settings.max_queued, in_flight_first=slots, in_flight_most=slots, learns=False)
     return Admission(Gate(limits, clock.monotonic), clock)
 
 

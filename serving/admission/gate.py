@@ -81,12 +81,15 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class GateLimits:
-    """`target_s`: what a turn of the usual size should take once it is in. `queued`: how many may wait in all."""
+    """`target_s`: what a turn of the usual size should take once it is in. `queued`: how many may wait in all. `learns`: the
+    bound on what is in flight, in turns and in tokens, follows how long turns take. That needs turns that are alike; where
+    each is as long as its client wishes, its time says nothing, and the bound is `in_flight_first` turns."""
 
     target_s: float = 2.0
     queued: int = 512
     in_flight_first: float = 32.0
     in_flight_most: float = 512.0
+    learns: bool = True
 
 
 class Gate:
@@ -108,8 +111,8 @@ class Gate:
 
     @property
     def token_budget(self) -> float:
-        """Tokens that may be in flight; boundless until a turn has told what turns cost."""
-        known = self.pace.service_s(self._monotonic()) is not None
+        """Tokens that may be in flight; boundless until a turn has told what turns cost, and where nothing is learned."""
+        known = self._limits.learns and self.pace.service_s(self._monotonic()) is not None
         return self.limiter.limit * self.pace.tokens * TOKEN_SLACK if known else math.inf
 
     def drain_tokens_per_s(self) -> float:
@@ -175,7 +178,8 @@ class Gate:
                 slowness = service_s / self._target_s(ticket, tokens)
                 self.pace.ended(service_s, tokens, now)
                 self._queue.credit_tokens = CREDIT_TURNS * self.pace.tokens
-                self.limiter.sample(slowness, place.beside, now, whole=whole)
+                if self._limits.learns:
+                    self.limiter.sample(slowness, place.beside, now, whole=whole)
         for listener in self.listeners:
             listener.left(place, slowness)
         self.accounts.forget_idle(now)

@@ -181,6 +181,26 @@ def test_a_tenant_alone_may_use_everything() -> None:
     assert {bench.gate.offer(Ticket("only")).state for _ in range(20)} == {State.IN}
 
 
+@pytest.mark.parametrize("learns", [True, False])
+def test_where_each_is_as_long_as_its_client_wishes_slow_work_lowers_no_bound(learns: bool) -> None:
+    clock = SetClock()
+    gate = Gate(GateLimits(600.0, in_flight_first=128.0, in_flight_most=128.0, learns=learns), clock.monotonic)
+
+    def round_of(count: int, tokens: float, takes_s: float) -> int:
+        """How many of `count` were in before any of them had ended."""
+        places = [gate.offer(Ticket("client", tokens=tokens, deadline_s=600.0)) for _ in range(count)]
+        inside = gate.in_flight
+        clock.move(takes_s)
+        for place in places:
+            gate.leave(place, tokens)
+        return inside
+
+    for _ in range(20):
+        round_of(1, tokens=10.0, takes_s=0.2)
+    inside = [round_of(64, tokens=640.0, takes_s=60.0) for _ in range(8)]
+    assert (inside == [64] * 8) is not learns
+
+
 def test_work_of_unknown_cost_is_charged_its_estimate_and_teaches_nothing() -> None:
     bench = Bench()
     bench.leave(bench.fill(), tokens=100.0)
