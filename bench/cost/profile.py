@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +46,7 @@ class Profile:
     ours: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, frame: FrameType | None, seconds: float) -> None:
-        self.rooms[_room(frame)] += seconds
+        self.rooms[room_of(_files(frame))] += seconds
         self.ours[_our_function(frame)] += seconds
 
     def add_thread(self, name: str, seconds: float) -> None:
@@ -86,14 +86,19 @@ def shares_ms(counted: Mapping[str, float], turns: int, most: int) -> dict[str, 
     return {name: round(1000 * seconds / max(turns, 1), 3) for name, seconds in ranked if seconds > 0}
 
 
-def _room(frame: FrameType | None) -> str:
-    while frame is not None:
-        path = frame.f_code.co_filename
-        for room, parts in ROOMS.items():
+def room_of(files: Iterable[str], rooms: Mapping[str, Sequence[str]] = ROOMS) -> str:
+    """Whose time a stack is: `files` of its frames, the innermost first."""
+    for path in files:
+        for room, parts in rooms.items():
             if any(part in path for part in parts):
                 return room
-        frame = frame.f_back
     return "other"
+
+
+def _files(frame: FrameType | None) -> Iterator[str]:
+    while frame is not None:
+        yield frame.f_code.co_filename
+        frame = frame.f_back
 
 
 def _our_function(frame: FrameType | None) -> str:

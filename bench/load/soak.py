@@ -1,5 +1,6 @@
 """`keepword bench soak`: many sessions open at once for a long time. Nothing may be lost, break, cost too much or grow."""
 
+import asyncio
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +16,11 @@ from bench.load.generator import Run
 from bench.load.measure import SATURATED_SHARE, Measured, as_detail, measure
 from bench.load.place import Place
 from bench.load.plan import Arrivals, LoadPlan, Slo, Think
+from bench.load.sampled import Sampled, sample
+from bench.load.sampled import as_detail as as_rooms
 from bench.load.series import over_time
 from bench.load.steady import slope
-from bench.load.watch import OWN_CODE, Use
+from bench.load.watch import OWN_CODE, Use, Watch
 from bench.result import Bar, BenchResult, bar
 from serving.observe.top.command import read
 from serving.observe.top.samples import Reading
@@ -25,7 +28,8 @@ from serving.settings import Settings
 
 WANTED_THINK_S = 60.0
 LOAD_SHARE = 0.6  # of what the probe could do: a soak at the edge measures the edge
-DESK_CPU_MS = 8.0
+OWN_CPU_MS = 8.0
+SAMPLED_S = 120.0
 SLEEPING_BYTES = 30 * 1024
 GROWTH_SHARE_AN_HOUR = 0.05  # the upper end of the slope's interval, over the memory held
 UNKNOWN = 1.0  # a growth that too few looks at the memory leave open
@@ -79,13 +83,21 @@ async def run(where: Place, sizes: Sizes, *, journal: Journal, seed: int = 0, qu
     plan = _plan(where.url, sizes, think_s, seed)
     before, asleep, told = where.watch.use(), list[Use](), list[Reading]()
 
+    seated = asyncio.Event()
+
     def at_seated(run: Run) -> None:
+        seated.set()
         asleep.append(where.watch.use() if where.watch is not None else before)
         told.append(_told(where.url))
         journal.line(what="seated", sessions=run.seated.customers, seconds=run.seated.seating_s)
 
     telling = _telling(journal, plan)
-    measured = await measure(plan, where.watch, tell=telling, at_seated=at_seated, use_every_s=plan.window_s)
+    sampling = asyncio.create_task(_sampled(where.watch, plan, seated))
+    try:
+        measured = await measure(plan, where.watch, tell=telling, at_seated=at_seated, use_every_s=plan.window_s)
+        sampled = await sampling
+    finally:
+        sampling.cancel()
     embedding_ms = _embedding_ms(told[0], _told(where.url))
     log = await settled_log(settings)
     looked, damages = await audited(settings, sizes.audit_sessions, seed=seed)
@@ -108,13 +120,31 @@ async def run(where: Place, sizes: Sizes, *, journal: Journal, seed: int = 0, qu
         },
         "memory": memory,
         "embedding_cpu_ms_a_turn": round(embedding_ms, 3),
+        "desk_by_room": as_rooms(sampled, measured.cpu_ms_a_turn(("desk",))),
         **as_detail(measured),
         "series": over_time(measured),
     }
     journal.line(what="end", lost=lost, errors=measured.errors, damages=damages)
+    own_ms = _own_ms(measured, sampled, embedding_ms)
     return BenchResult(
-        "bench soak", _bars(measured, memory, sizes, embedding_ms=embedding_ms, lost=lost, damages=damages, quick=quick), detail
+        "bench soak", _bars(measured, memory, sizes, own_ms=own_ms, lost=lost, damages=damages, quick=quick), detail
     )
+
+
+async def _sampled(watch: Watch, plan: LoadPlan, seated: asyncio.Event) -> Sampled | None:
+    """One desk, sampled for a while after the warm-up, in the middle of what is left."""
+    await seated.wait()
+    left_s = plan.duration_s - plan.warmup_s
+    seconds = min(SAMPLED_S, left_s / 2)
+    await asyncio.sleep(plan.warmup_s + (left_s - seconds) / 2)
+    desks = watch.pids("desk")
+    return await sample(desks[0], seconds) if desks else None
+
+
+def _own_ms(measured: Measured, sampled: Sampled | None, embedding_ms: float) -> float:
+    """The desk's CPU a turn that is neither Ray's nor the embedder's; where nothing could be sampled, Ray's part is in it."""
+    desk_ms = measured.cpu_ms_a_turn(("desk",))
+    return desk_ms - embedding_ms if sampled is None else desk_ms * (1 - sampled.not_ours)
 
 
 def _told(url: str) -> Reading:
@@ -229,18 +259,18 @@ def _bars(
     memory: Mapping[str, Any],
     sizes: Sizes,
     *,
-    embedding_ms: float,
+    own_ms: float,
     lost: int,
     damages: int,
     quick: bool,
 ) -> dict[str, Bar]:
-    """The judgement. The embedder is a model that runs in the desk's processes: its CPU is told beside, not judged. In a quick
-    run the figures that need a quiet machine and a long time are told, not judged."""
+    """The judgement. Ray and the embedder, a model, run in the desk's processes too: their CPU is told beside, not judged. In a
+    quick run the figures that need a quiet machine and a long time are told, not judged."""
     detail: Mapping[str, Any] = as_detail(measured)
     growth = memory["growth_share_an_hour_at_most"]
     sleeping = max(memory["bytes_a_session_opened"], memory["bytes_a_session_that_spoke"])
     judged: Sequence[tuple[str, float, float]] = (
-        ("desk_cpu_ms_a_turn", measured.cpu_ms_a_turn(("desk",)) - embedding_ms, DESK_CPU_MS),
+        ("own_cpu_ms_a_turn", own_ms, OWN_CPU_MS),
         ("memory_growth_share_an_hour", UNKNOWN if growth is None else growth, GROWTH_SHARE_AN_HOUR),
         ("bytes_a_sleeping_session", sleeping, SLEEPING_BYTES),
         ("generator_share_of_a_core", measured.generator_share, SATURATED_SHARE),

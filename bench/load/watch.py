@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -61,6 +62,15 @@ class Watch:
         for role, seconds in self._cpu_s.values():
             cpu[role] = cpu.get(role, 0.0) + seconds
         return Use(self.clock(), cpu, rss)
+
+    def pids(self, role: str) -> list[int]:
+        """The processes that are this now."""
+        found: list[int] = []
+        for process in self._processes():
+            with suppress(*GONE):
+                if _role(process) == role:
+                    found.append(process.pid)
+        return found
 
     def _processes(self) -> list[psutil.Process]:
         found: dict[int, psutil.Process] = {}
