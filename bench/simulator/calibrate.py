@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, Protocol
@@ -84,7 +85,7 @@ async def run(
         for step in steps
         if one.began <= step.began < one.ended
     ]
-    profile = Profile("cpu", "measured", subject.limits, fit(used), _request_s(fitted_on, steps))
+    profile = Profile("cpu", "measured", subject.limits, fit(used), _request_s(fitted_on, steps), _accept_s(fitted_on))
     checks = await asyncio.to_thread(_check, profile, typical_s, [one for one in counted if not one.to_fit])
     await asyncio.to_thread(_write, written_to, as_toml(profile, len(used), len(rounds)), raw, steps, rounds)
     bars: dict[str, Bar] = {}
@@ -151,6 +152,15 @@ def _request_s(observed: Sequence[Observed], steps: Sequence[Step]) -> float:
     return max(0.0, median(beside)) if beside else 0.0
 
 
+def _accept_s(observed: Sequence[Observed]) -> float:
+    """What the front takes for a request before it looks at the next: the time between those that began together. Median."""
+    between: list[float] = []
+    for one in observed:
+        asked = sorted(served.asked_at for served in one.served)[: one.load.at_once]
+        between += [later - earlier for earlier, later in pairwise(asked)]
+    return median(between) if between else 0.0
+
+
 def _check(profile: Profile, typical_s: float, observed: Sequence[Observed]) -> dict[str, tuple[list[Figures], list[Figures]]]:
     """By load: the real figures of each round, and the simulated ones at the speed the machine had in it."""
     checks: dict[str, tuple[list[Figures], list[Figures]]] = {}
@@ -182,6 +192,7 @@ def _detail(
     return {
         "cost": asdict(profile.cost),
         "request_s": profile.request_s,
+        "accept_s": profile.accept_s,
         "steps_fitted": len(used),
         "step_error_median": round(relative_error(profile.cost, used), 4),
         "others_share": {same[0].load.name: [round(one.others, 3) for one in same] for same in zip(*rounds, strict=True)},
@@ -199,7 +210,8 @@ def as_toml(profile: Profile, steps: int, rounds: int) -> str:
     cost = "\n".join(f"{name} = {value:.4g}" for name, value in asdict(profile.cost).items())
     source = f"measured by `keepword bench calibrate`: {steps} steps of the real engine in {rounds} rounds"
     head = "# The default model (Qwen2.5-Coder-0.5B, INT8) on 2 cores. `keepword bench calibrate --write` wrote this file."
-    return f'{head}\nsource = "{source}"\nrequest_s = {profile.request_s:.4g}\n\n[limits]\n{limits}\n\n[cost]\n{cost}\n'
+    front = f"request_s = {profile.request_s:.4g}\naccept_s = {profile.accept_s:.4g}"
+    return f'{head}\nsource = "{source}"\n{front}\n\n[limits]\n{limits}\n\n[cost]\n{cost}\n'
 
 
 def _write(

@@ -31,7 +31,7 @@ def fit_loads(rng: random.Random) -> list[Load]:
 def check_loads(rng: random.Random) -> list[Load]:
     """Five loads, none of them used to fit."""
     return [
-        Load("2 callers, 300 in, 32 out", tuple(story(rng, 300, 32) for _ in range(6)), 2),
+        Load("2 callers, 300 in, 32 out", tuple(story(rng, 300, 32) for _ in range(12)), 2),
         Load("8 callers, 512 in, 32 out", tuple(story(rng, 512, 32) for _ in range(16)), 8),
         Load("32 callers, 96 in, 40 out", tuple(story(rng, 96, 40) for _ in range(64)), 32),
         Load("Poisson arrivals, mixed lengths", tuple(_poisson(rng))),

@@ -106,7 +106,7 @@ class DeskReplica:
 
     def _enter(self, sequence: _Sequence) -> None:
         self._ongoing += 1
-        self._after(self._profile.request_s, lambda: self._runner.add(sequence))
+        self._timer.call_at(self._runner.arrival(), lambda: self._runner.add(sequence))
 
     def _left(self, turn: Turn, number: int, done: Callable[[Turn], None] | None) -> None:
         self._ongoing -= 1

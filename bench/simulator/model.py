@@ -100,7 +100,7 @@ class SimulatedModel:
         one.began_at = began
         timers = [loop.call_at(began + request.deadline_s, one.expire)]
         if self.profile.request_s:
-            timers.append(loop.call_at(began + self.profile.request_s, one.join, runner))
+            timers.append(loop.call_at(runner.arrival(), one.join, runner))
         else:
             one.join(runner)
         shown = 0

@@ -91,19 +91,21 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`request_s`: from the call until the scheduler can see the request, and from its last step until the caller has it.
-    `source` says where the figures come from."""
+    """`request_s`: from the call until the scheduler can see the request, and from its last step until the caller has it; of
+    it, `accept_s` is what the engine's front spends on each request before it looks at the next. `source` says where the
+    figures come from."""
 
     name: str
     source: str
     limits: Limits
     cost: StepCost
     request_s: float = 0.0
+    accept_s: float = 0.0
 
     def slowed(self, factor: float) -> "Profile":
         """The same engine on a machine that takes `factor` times as long."""
         cost = StepCost(**{field.name: getattr(self.cost, field.name) * factor for field in fields(StepCost)})
-        return replace(self, cost=cost, request_s=self.request_s * factor)
+        return replace(self, cost=cost, request_s=self.request_s * factor, accept_s=self.accept_s * factor)
 
     def with_limits(self, **changed: Any) -> "Profile":
         """The same hardware and model under other limits. Raises SettingsInvalid as `Limits` does."""
@@ -131,13 +133,15 @@ def profile_names() -> list[str]:
 
 
 def parse(name: str, document: Mapping[str, Any]) -> Profile:
-    """A profile from its document: `source`, `request_s`, [limits], [cost]. Raises SettingsInvalid naming the field."""
-    known = {"source", "request_s", "limits", "cost", "measured"}
+    """A profile from its document: `source`, `request_s`, `accept_s`, [limits], [cost]. Raises SettingsInvalid naming the
+    field."""
+    known = {"source", "request_s", "accept_s", "limits", "cost", "measured"}
     for key in document:
         if key not in known:
             raise SettingsInvalid(f"profile {name}: {key} is unknown; known: {', '.join(sorted(known))}")
     limits, cost = (_table(name, document, key, kind) for key, kind in (("limits", Limits), ("cost", StepCost)))
-    return Profile(name, str(document["source"]), Limits(**limits), StepCost(**cost), float(document.get("request_s", 0.0)))
+    request_s, accept_s = (float(document.get(key, 0.0)) for key in ("request_s", "accept_s"))
+    return Profile(name, str(document["source"]), Limits(**limits), StepCost(**cost), request_s, accept_s)
 
 
 def _table(name: str, document: Mapping[str, Any], key: str, kind: type[Limits] | type[StepCost]) -> dict[str, Any]:

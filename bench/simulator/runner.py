@@ -51,6 +51,14 @@ class Runner:
         self._stepping = False
         self._step_ends = 0.0
         self._late_s = 0.0
+        self._front_free_at = 0.0
+
+    def arrival(self) -> float:
+        """When the scheduler sees a request that is made now. The front takes one after the other, so of many that come at
+        once the first is alone in its step."""
+        profile = self.engine.profile
+        self._front_free_at = max(self._timer.time(), self._front_free_at) + profile.accept_s
+        return self._front_free_at + max(0.0, profile.request_s - profile.accept_s)
 
     def add(self, sequence: Sequence) -> None:
         self.engine.add(sequence)
