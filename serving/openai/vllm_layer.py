@@ -25,14 +25,17 @@ from serving.openai.guarded import GuardedEngine
 
 HERMES: Final = "keepword_hermes"
 TOOL_PARSERS: Final[Mapping[str, str]] = {"qwen2": HERMES, "qwen3": HERMES, "qwen3_moe": HERMES}
-"""How a model family writes its tool calls, by `model_type`. One that is not here answers `tool_choice: "auto"` with a 400."""
+"""How a model family writes its tool calls, by `model_type`. One that is not here answers any `tool_choice` but "none" with a
+400."""
 MAX_GRAMMAR_CHARS: Final = 32_768  # as much as a request of ours may bring: its grammar compiles in some 50 ms
 
 
 class HermesParser(Hermes2ProToolParser):
-    """Without vLLM's structural tags, which xgrammar alone compiles; our grammars are llguidance's."""
+    """Without vLLM's structural tags, which xgrammar alone compiles; our grammars are llguidance's. A call that must be made is
+    held to a JSON schema instead, of its arguments or of a list of calls."""
 
     structural_tag_model = None  # type: ignore[assignment]
+    supports_required_and_named = True
 
 
 class VllmServing:
@@ -44,6 +47,7 @@ class VllmServing:
         ToolParserManager.register_module(HERMES, force=True, module=HermesParser)
         config = engine.model_config
         parser = TOOL_PARSERS.get(config.hf_config.model_type)
+        self._calls_tools = parser is not None
         tools: dict[str, Any] = {"enable_auto_tools": parser is not None, "tool_parser": parser}
         template: dict[str, Any] = {
             "request_logger": None,
@@ -60,7 +64,7 @@ class VllmServing:
     async def answer(self, call: Call) -> AsyncGenerator[Part, None]:
         """Raises BadInput for what vLLM refuses, DeadlineExceeded, EngineUnavailable, EmptyOutput."""
         _check_grammars(call.body)
-        _check_choice(call.body)
+        self._check_choice(call.body)
         request_id, late = uuid.uuid4().hex, DeadlineExceeded(f"no complete answer within {call.deadline_s:g} s")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + call.deadline_s
@@ -79,6 +83,16 @@ class VllmServing:
         finally:
             # vLLM's generators leave this to the garbage collector when they are closed between two chunks.
             await self._engine.close(request_id)
+
+    def _check_choice(self, body: Mapping[str, Any]) -> None:
+        """Raises BadInput for a tool call that must be made by a model whose way of writing calls is not known: vLLM would hold
+        it to no schema."""
+        if body.get("tools") and body.get("tool_choice") not in (None, "auto", "none") and not self._calls_tools:
+            raise BadInput(
+                'this engine cannot force a tool call of this model; tool_choice is "none"',
+                field="tool_choice",
+                hint="Ask for response_format json_schema with the tool's parameters instead.",
+            )
 
     async def load(self) -> Load:
         await self._engine.is_sleeping()  # asked of the scheduler's own process: what was sent to it before is done by then
@@ -112,18 +126,6 @@ def _check_grammars(body: Mapping[str, Any]) -> None:
         given = body.get(name)
         if given is not None and (size := len(str(given))) > MAX_GRAMMAR_CHARS:
             raise BadInput(f"{name} has {size} characters; a request may bring {MAX_GRAMMAR_CHARS}", field=name)
-
-
-def _check_choice(body: Mapping[str, Any]) -> None:
-    """Raises BadInput for a tool call that must be made: vLLM would hold it to no schema here, and a call that may be anything
-    is none."""
-    choice = body.get("tool_choice")
-    if body.get("tools") and choice not in (None, "auto", "none"):
-        raise BadInput(
-            'this engine cannot force a tool call yet; tool_choice is "auto" or "none"',
-            field="tool_choice",
-            hint="Ask for response_format json_schema with the tool's parameters instead.",
-        )
 
 
 def _in_our_words(response: ErrorResponse) -> KeepwordError:

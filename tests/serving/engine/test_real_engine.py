@@ -201,10 +201,19 @@ async def test_openai_schema_output_is_whole_and_ends_by_itself(raw: RawModel) -
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "refund"}}])
-async def test_openai_tool_call_that_would_be_held_to_no_schema_is_refused(raw: RawModel, choice: Any) -> None:
-    with pytest.raises(BadInput) as raised:
-        await answered(raw, max_tokens=80, tools=[REFUND], tool_choice=choice)
-    assert raised.value.field == "tool_choice"
+@pytest.mark.parametrize("talk", ["Order KW-1042 broke, refund 20.", "Write a long poem about the sea, and call no tool."])
+async def test_openai_tool_call_that_must_be_made_is_made_and_held_to_its_schema(raw: RawModel, choice: Any, talk: str) -> None:
+    body = {"messages": [{"role": "user", "content": talk}], "tools": [REFUND], "tool_choice": choice, "max_tokens": 120}
+    message = json.loads(await answered(raw, **body))["choices"][0]
+    called = message["message"]["tool_calls"][0]["function"]
+    assert called["name"] == "refund"
+    jsonschema.validate(json.loads(called["arguments"]), ARGUMENTS)
+    assert not message["message"].get("content")
+    assert message["finish_reason"] == ("tool_calls" if choice == "required" else "stop")  # as OpenAI has it
+    deltas = [delta for delta in _deltas(await answered(raw, **body, stream=True)) if delta.get("tool_calls")]
+    first = [call for delta in deltas for call in delta["tool_calls"] if call["index"] == 0]
+    assert "".join(call["function"].get("name") or "" for call in first) == "refund"
+    jsonschema.validate(json.loads("".join(call["function"].get("arguments") or "" for call in first)), ARGUMENTS)
 
 
 async def test_openai_answers_carry_choices_logprobs_and_usage(raw: RawModel) -> None:
@@ -253,8 +262,12 @@ async def test_openai_call_past_its_deadline_ends_and_frees_its_place(raw: RawMo
 
 
 def _text(stream: bytes) -> str:
+    return "".join(delta.get("content") or "" for delta in _deltas(stream))
+
+
+def _deltas(stream: bytes) -> list[dict[str, Any]]:
     events = [json.loads(line.removeprefix(b"data: ")) for line in stream.splitlines() if line.startswith(b"data: {")]
-    return "".join(choice["delta"].get("content") or "" for event in events for choice in event["choices"])
+    return [choice["delta"] for event in events for choice in event["choices"]]
 
 
 async def test_the_engine_tells_its_steps_and_an_aborted_request_leaves_no_trace_in_the_gauges(engine: "VllmModel") -> None:
