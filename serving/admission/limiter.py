@@ -4,7 +4,8 @@ Little's law (1961) says that N turns which take T seconds each mean a throughpu
 wanted time is N x wanted/T. Each window moves the limit towards that, smoothed and clamped, as Gradient2 of Netflix's
 concurrency-limits does. There, wanted is a multiple of the long-term average. An engine that batches is slower the fuller it
 is, so its own average is no measure of being too full: here wanted is the same multiple of what turns take when few are in
-flight, and a set target until such a moment came. A window's upper quartile counts: no odd turn moves it.
+flight, and a set target until such a moment came. A window's upper quartile counts: no odd turn moves it. What stays a
+quarter of the target or less is not slow: there the times are the desk's own, and waiting at the door would only add to them.
 """
 
 import math
@@ -17,6 +18,7 @@ FULL = 0.7  # a limit is only raised while this part of it is in use: an idle en
 WINDOW_S = 1.0
 WINDOW_SAMPLES = 8
 TOLERANCE = 2.5  # times what turns take when it is quiet: more fills the engine, less keeps tenants apart
+QUICK = 0.25  # of the target: what is that quick is not slow, however much quicker it is when nobody else is about
 QUIET, QUIET_PART = 4, 1 / 3  # turns in flight, or part of the limit, up to which a window counts as quiet
 REMEMBERED_S = 7 * 86400.0  # in this time the quietest window counts for twice as much: engines change
 SLOWEST_WINDOW_S = 10.0  # then a window counts with fewer samples
@@ -59,7 +61,8 @@ class Limiter:
             self._quietest *= 1 + lasted_s / REMEMBERED_S
         if whole and self._most <= max(QUIET, QUIET_PART * self.limit):
             self._quietest = min(self._quietest or math.inf, statistics.median(self._whole))
-        wanted = (1.0 if self._quietest is None else self.tolerance * self._quietest) / max(slow, 1e-6)
+        bearable = 1.0 if self._quietest is None else max(self.tolerance * self._quietest, QUICK)
+        wanted = bearable / max(slow, 1e-6)
         gradient = min(max(wanted, 1 - STEEPEST), 1 + STEEPEST)
         if gradient > 1 and self._most < FULL * self.limit:
             return

@@ -44,6 +44,13 @@ def test_where_few_turns_are_as_slow_as_many_it_does_not_strangle_the_engine() -
     assert limiter.limit >= 20
 
 
+def test_turns_that_take_a_fraction_of_their_target_are_not_held_back_for_being_slower_than_at_night() -> None:
+    limiter = Limiter(64.0)
+    run(limiter, {"base": 0.01, "each": 0.002}, windows=20, offered=1)  # alone a turn takes 0.012
+    run(limiter, {"base": 0.01, "each": 0.005}, windows=120, offered=12)  # 0.07 beside eleven others
+    assert limiter.limit >= 32
+
+
 def test_turns_that_left_work_out_do_not_count_as_quiet_ones() -> None:
     limiter = Limiter(20.0)
     for sample in range(40):
