@@ -112,7 +112,7 @@ async def test_closing_a_stream_frees_its_place_in_the_engine(engine: "VllmModel
 
 async def test_request_past_its_deadline_ends_and_frees_its_place(engine: "VllmModel") -> None:
     with pytest.raises(DeadlineExceeded):
-        await engine.generate(asked("Count to one thousand.", max_tokens=1500, deadline_s=0.5))
+        await engine.generate(asked("Count to one thousand.", max_tokens=1500, deadline_s=0.1))
     assert engine.running() == 0
 
 
