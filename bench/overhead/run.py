@@ -82,7 +82,7 @@ def run(
     raw: Path | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BenchResult:
-    """Half an hour and more on two cores with five rounds. `raw`: a file for every request's times."""
+    """Some twenty-five minutes on two cores with five rounds. `raw`: a file for every request's times."""
     loads, opened = (QUICK_LOADS, sides.stand_ins) if quick else (LOADS, sides.both)
     output = 16 if quick else OUTPUT_TOKENS
     prompts = Prompts(seed, None if quick else _tokenizer(model))
