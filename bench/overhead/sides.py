@@ -5,9 +5,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench import processes
 from bench.overhead.client import Burst, Order, read
@@ -17,16 +20,31 @@ from bench.stack import running_stack
 
 READY_TIMEOUT_S: Final = 400.0
 STOP_TIMEOUT_S: Final = 30.0
+METRICS_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A running server. `model` is the name it answers to."""
+    """A running server. `model` is the name it answers to, `engine_metric` the histogram in which its engine tells its own
+    times to the first token ("": it tells none)."""
 
     name: str
     url: str
     model: str
     tree: Tree
+    engine_metric: str = ""
+
+    def engine_first_tokens(self) -> tuple[float, float] | None:
+        """How many first tokens the engine made so far, and the seconds from a request's arrival in it to them, summed."""
+        if not self.engine_metric:
+            return None
+        text = httpx.get(f"{self.url}/metrics", timeout=METRICS_TIMEOUT_S).raise_for_status().text
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        count, seconds = (
+            sum(sample.value for sample in samples if sample.name == f"{self.engine_metric}_{part}")
+            for part in ("count", "sum")
+        )
+        return count, seconds
 
 
 class Client:
@@ -66,9 +84,10 @@ def both(folder: Path, model: str, cores: Cores) -> Iterator[tuple[Side, Side]]:
     with ExitStack() as running:
         with starting_on(cores.engine):
             stack = running.enter_context(running_stack(folder / "ours", settings={"KEEPWORD_MODEL": model}))
-        ours = Side("keepword serve", stack.url, model, Tree(stack.pid))
+        ours = Side("keepword serve", stack.url, model, Tree(stack.pid), "keepword_engine_first_token_seconds")
         with ours.tree.paused(), starting_on(cores.engine):
             bare = running.enter_context(server("vllm serve", "bench.overhead.bare", model, folder / "bare.log"))
+        bare = replace(bare, engine_metric="vllm:time_to_first_token_seconds")
         for side in (ours, bare):
             cores.place(side.tree)
         yield ours, bare

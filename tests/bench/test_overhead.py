@@ -4,14 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from bench.overhead.client import Burst, Request
 from bench.overhead.cores import Cores, starting_on
-from bench.overhead.run import Measured, result, run
-from bench.processes import Tree, spent
+from bench.overhead.run import Measured, engine_mean_s, result, run
+from bench.processes import ServerFailed, Tree, spent
 
 
 def measured(side: str, number: int, first_s: float, step_s: float) -> Measured:
@@ -43,6 +44,22 @@ def test_a_slower_endpoint_falls_short() -> None:
     pairs = [measured("ours", 0, 1.02, 0.055), measured("bare", 0, 1.0, 0.05)]
     bars = result(pairs, ["ours", "bare"], {}).bars
     assert not any(bar.ok for bar in bars.values())
+
+
+def test_what_stands_around_the_engine_is_told_apart_from_its_own_luck() -> None:
+    slow, fast = measured("ours", 0, 1.008, 0.05), measured("bare", 0, 0.9, 0.05)
+    pairs = [replace(slow, engine_first_token_s=1.0), replace(fast, engine_first_token_s=0.895)]
+    bars = result(pairs, ["ours", "bare"], {}).bars
+    assert bars["added_outside_engine_ms_1"].value == pytest.approx(3.0)
+    assert bars["added_outside_engine_ms_1"].ok
+    assert not bars["added_first_token_p50_ms_1"].ok
+
+
+def test_an_engine_that_served_somebody_else_too_is_no_measurement() -> None:
+    assert engine_mean_s((2.0, 1.0), (4.0, 2.0), 2) == pytest.approx(0.5)
+    assert engine_mean_s(None, None, 2) is None
+    with pytest.raises(ServerFailed, match="3 first tokens of 2 requests"):
+        engine_mean_s((2.0, 1.0), (5.0, 2.0), 2)
 
 
 def test_a_paused_tree_stands_still_and_goes_on() -> None:
