@@ -18,6 +18,7 @@ from serving.settings import Settings
 from serving.wiring import open_desk
 
 PROFILE = "cpu"
+KEEP_ALIVE_S = 90  # as Ray Serve: longer than clients keep a connection, or one is closed just as it is used again
 
 
 async def serve(port: int) -> None:
@@ -28,7 +29,12 @@ async def serve(port: int) -> None:
 
     opened = await open_desk(Settings.load(), model, SystemClock(), engine_ready=ready)
     config = uvicorn.Config(
-        create_app(opened.desk, opened.openai), "127.0.0.1", port, log_level="warning", timeout_graceful_shutdown=5
+        create_app(opened.desk, opened.openai),
+        "127.0.0.1",
+        port,
+        log_level="warning",
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=5,
     )
     try:
         await uvicorn.Server(config).serve()
