@@ -70,7 +70,7 @@ class _Live:
 class PackRetriever:
     """Finds exemplars and clauses for a message and says how likely each scenario and act is. Safe from many threads.
 
-    Made by `open`. `retrieve` is CPU-bound and mostly the embedding: call it in a thread from async code.
+    Made by `open`. `retrieve` is CPU-bound and mostly the embedding: call it through `in_search_thread` from async code.
     """
 
     def __init__(self, live: _Live, root: Path, embedder: Embedder) -> None:

@@ -4,7 +4,6 @@ Two witnesses speak: retrieval (calibrated label probabilities from the exemplar
 its grammar allows). Their weighted log-probabilities are added. When the model gives nothing usable, retrieval decides alone.
 """
 
-import asyncio
 import math
 import re
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from agents.planning.grounding import extract
 from agents.planning.prompt import plan_request
 from agents.ports import Model, ModelResult, Retrieved, Retriever
 from agents.stages import stage
+from retrieval.threads import in_search_thread
 
 ANSWERS = frozenset({Act.ACCEPTS, Act.REJECTS, Act.COUNTERS, Act.SUPPLIES})
 _SEGMENT = re.compile(r"[^.!?;。！？；\n]+")
@@ -70,7 +70,7 @@ class Planner:
         """Plan for `text`, the message after `state`. Never raises ModelFailure: retrieval then decides alone, as it does at
         a high `level`."""
         with stage("retrieve"):
-            retrieved, further = await asyncio.to_thread(self._recall, text, locale)
+            retrieved, further = await in_search_thread(self._recall, text, locale)
         if state.open_offer is not None and plain_yes(text):
             return self._agreed(state, text, retrieved, state.open_offer.scenario)
         if level >= Brownout.HANDOFF or (level >= Brownout.WORDING and sure(retrieved)):

@@ -30,8 +30,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
 
 THREADS: Mapping[str, str] = {
     "log-": "store's threads",
-    "asyncio_": SEARCH,
-    "uvloop_": SEARCH,
+    "search": SEARCH,
     "": "other threads (the pack's database)",
 }
 """Beginning of a thread's name -> whose time it is. Only the event loop's own frames are looked at: those of a thread that

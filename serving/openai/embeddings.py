@@ -1,12 +1,12 @@
 """`/v1/embeddings` over the embedder retrieval uses. It is opened when first asked for."""
 
-import asyncio
 import base64
 import threading
 from collections.abc import Callable
 
 from agents.domain.errors import BadInput
 from retrieval.embedding import CountingEmbedder
+from retrieval.threads import in_search_thread
 from serving.openai.schemas import Embedding, EmbeddingList, EmbeddingRequest, Usage
 
 
@@ -20,7 +20,7 @@ class Embeddings:
 
     async def answer(self, request: EmbeddingRequest) -> EmbeddingList:
         """Raises BadInput for another length than the model's own."""
-        return await asyncio.to_thread(self._answer, request)
+        return await in_search_thread(self._answer, request)
 
     def _answer(self, request: EmbeddingRequest) -> EmbeddingList:
         with self._lock:
