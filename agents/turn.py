@@ -260,6 +260,10 @@ class TurnLoop:
                     self._known.keep(accepted.session_id, known, self._clock.monotonic())
 
     async def _answer(self, recorder: Recorder, before: SessionState, started: TurnStarted) -> None:
+        points = Points(self._pack, started.locale)
+        if recorder.state.claimed:
+            await self._pass_on(recorder, points)
+            return
         level, plan_s = recorder.allowance.level, max(recorder.left_s(self._limits.plan_s), MIN_PLAN_S)
         with stage("plan"):
             planned = await self._planner.plan(before, started.text, locale=started.locale, deadline_s=plan_s, level=level)
@@ -280,7 +284,6 @@ class TurnLoop:
         if reads:
             recorder.hold(FactsGathered(recorder.turn_id, gathered.facts, gathered.failed, recorder.spent_s("tools")))
 
-        points = Points(self._pack, started.locale)
         busy = level is Brownout.HANDOFF and plan.source != "words" and not sure(planned.retrieved)
         with stage("policy"):
             if busy:
@@ -317,6 +320,12 @@ class TurnLoop:
         recorder.results += report.results
         text = joined(sentences, started.locale)
         await recorder.end(TurnDone(recorder.turn_id, text, recorder.usage(), recorder.timings(), clause_ids))
+
+    async def _pass_on(self, recorder: Recorder, points: Points) -> None:
+        """A person answers in this session now: the message is theirs, and the desk says so and does nothing."""
+        text = points.text("with_person")
+        recorder.hold(ReplySentence(recorder.turn_id, 0, text, "pack"))
+        await recorder.end(TurnDone(recorder.turn_id, text, recorder.usage(), recorder.timings(), ()))
 
     async def _fail(self, recorder: Recorder, error: Exception) -> None:
         """The last resort: a person takes over, and the customer is told so. Raises when even that cannot be stored."""

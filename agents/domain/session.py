@@ -8,6 +8,8 @@ from agents.domain.events import (
     ActionTaken,
     Event,
     FactsGathered,
+    HandoffClaimed,
+    HandoffClosed,
     HandoffRaised,
     OfferClosed,
     OfferMade,
@@ -49,6 +51,7 @@ class SessionState:
     closed_offer_ids: tuple[str, ...] = ()
     actions: tuple[ActionRecord, ...] = ()
     handoffs: tuple[Handoff, ...] = ()
+    claimed: tuple[str, ...] = ()  # handoffs a person works on now: they answer, not the desk
     open_turn_id: str | None = None
     reply: tuple[str, ...] = ()  # sentences of the open turn
     turn_began: "SessionState | None" = field(default=None, repr=False)  # the open turn's message, and nothing of its answer
@@ -73,7 +76,7 @@ def apply(state: SessionState, event: Event) -> SessionState:
             return replace(began, turn_began=began)
         case TurnRestarted():
             began = state.turn_began or state
-            return replace(began, actions=state.actions, handoffs=state.handoffs, turn_began=began)
+            return replace(began, actions=state.actions, handoffs=state.handoffs, claimed=state.claimed, turn_began=began)
         case Planned(plan=plan):
             return replace(state, scenario=plan.scenario, slots={**state.slots, **plan.slots})
         case FactsGathered():
@@ -87,6 +90,10 @@ def apply(state: SessionState, event: Event) -> SessionState:
             return replace(state, actions=(*others, event.record))
         case HandoffRaised():
             return replace(state, handoffs=(*state.handoffs, event.handoff))
+        case HandoffClaimed():
+            return replace(state, claimed=(*state.claimed, event.handoff_id))
+        case HandoffClosed():
+            return replace(state, claimed=tuple(each for each in state.claimed if each != event.handoff_id))
         case OperatorReplied():
             return replace(state, lines=(*state.lines, Line("operator", event.text)))
         case ReplySentence():
@@ -107,7 +114,7 @@ def before_turn(events: Sequence[Event], turn_id: str) -> SessionState:
     """What a turn that is answered anew starts from: the session before its message, with the actions and handoffs since."""
     place = next(at for at, event in enumerate(events) if isinstance(event, TurnStarted) and event.turn_id == turn_id)
     now = fold(events)
-    return replace(fold(events[:place]), actions=now.actions, handoffs=now.handoffs)
+    return replace(fold(events[:place]), actions=now.actions, handoffs=now.handoffs, claimed=now.claimed)
 
 
 def fold(events: Iterable[Event]) -> SessionState:

@@ -18,7 +18,10 @@ from agents.policy.conditions import GIVEN, ConditionInvalid, Expression, withou
 from agents.tools.registry import BoundTool
 
 ANY = "*"
-_ANSWERS = ("greet", "confirm", "clarify", "failed", "pending", "denied", "declined", "not_found", "unavailable", "unsure")
+_ANSWERS = (
+    *("greet", "confirm", "clarify", "failed", "pending", "denied", "declined"),
+    *("not_found", "unavailable", "unsure", "with_person"),
+)
 TEXTS: Mapping[str, frozenset[str]] = {key: frozenset[str]() for key in _ANSWERS} | {
     "handoff": frozenset({"owner", "due"}),
     "also": frozenset({"title"}),

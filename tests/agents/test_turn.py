@@ -15,6 +15,8 @@ from agents.domain.errors import EngineUnavailable, KeepwordError, NotFound, Tur
 from agents.domain.events import (
     ActionTaken,
     Event,
+    HandoffClaimed,
+    HandoffClosed,
     HandoffRaised,
     OfferMade,
     Planned,
@@ -96,6 +98,10 @@ class Visit:
             await self.loop.run(accepted)
         last = [s.event for s in await self.store.events(self.session_id) if isinstance(s.event, TurnDone | TurnFailed)][-1]
         return last.text if isinstance(last, TurnDone) else last.message
+
+    async def operator(self, event: Event) -> None:
+        """What a person did with a handoff, between two turns."""
+        await self.store.append(self.session_id, [event], expected_seq=len(await self.store.events(self.session_id)))
 
     async def state(self) -> SessionState:
         return fold(s.event for s in await self.store.events(self.session_id))
@@ -244,6 +250,24 @@ async def test_asking_for_a_person_promises_one_handoff_with_a_deadline(open_vis
     assert raised[0].due_at > visit.clock.now()
     promised = await HandoffStore(visit.store.engine).listed(tenant=None)
     assert [each.handoff.id for each in promised] == [raised[0].id]
+
+
+async def test_while_a_person_has_the_session_the_desk_only_passes_messages_on(open_visit: Open, pack: Pack) -> None:
+    visit = await open_visit()
+    await visit.say(BROKEN)
+    await visit.say(PERSON)
+    raised = (await visit.state()).handoffs[-1].id
+    await visit.operator(HandoffClaimed(raised, "alice"))
+    assert await visit.say(YES) == pack.texts["with_person"]["en"]
+    assert (await visit.state()).claimed == (raised,)
+    assert visit.rows(REFUNDS) == []
+    told = [each.event for each in await visit.store.events(visit.session_id)]
+    assert not any(isinstance(event, ActionTaken) for event in told)
+    assert isinstance(told[-1], TurnDone)
+    assert told[-1].usage["llm_calls"] == 0
+    await visit.operator(HandoffClosed(raised, "alice"))
+    assert (await visit.state()).claimed == ()
+    assert await visit.say(HELLO) != pack.texts["with_person"]["en"]
 
 
 async def test_a_retry_with_the_same_key_is_the_same_turn(open_visit: Open) -> None:

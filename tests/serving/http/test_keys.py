@@ -167,6 +167,8 @@ async def test_an_operator_takes_a_handoff_and_the_customer_reads_the_reply(guar
     assert (await guarded.http.get(path, headers=alice)).is_success
     assert (await guarded.http.post(f"{base}/claim", headers=alice)).json()["claimed_by"]
     assert await refusal(await guarded.http.post(f"{base}/claim", headers=bob)) == (409, "handoff-taken")
+    meanwhile = await guarded.http.post(f"{path}/turns", json={"text": "Refund my order KW-1009 please"}, headers=token)
+    assert meanwhile.json()["reply"] == guarded.desk.pack.texts["with_person"]["en"]
     said = await guarded.http.post(f"{base}/reply", json={"text": "I have found your parcel."}, headers=alice)
     assert said.is_success
     assert (await guarded.http.post(f"{base}/close", headers=alice)).json()["closed_at"]
@@ -174,3 +176,4 @@ async def test_an_operator_takes_a_handoff_and_the_customer_reads_the_reply(guar
     assert transcript[-1] == {"who": "operator", "text": "I have found your parcel."}
     again = await guarded.http.post(f"{path}/turns", json={"text": "thank you"}, headers=token)
     assert again.json()["outcome"] == "done"
+    assert again.json()["reply"] != meanwhile.json()["reply"]
