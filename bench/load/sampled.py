@@ -27,7 +27,7 @@ RAY, EMBEDDER, NATIVE = "Ray", "embedder", "native threads (Ray's core worker, g
 NOT_OURS: Final = (RAY, EMBEDDER, NATIVE)
 SOAK_ROOMS: Final[Mapping[str, Sequence[str]]] = {
     RAY: ("/ray/", "/grpc/"),
-    EMBEDDER: ("/retrieval/embedding",),
+    EMBEDDER: ("/retrieval/embedding", "/retrieval/e5/", "/onnxruntime/"),
     **ROOMS,
 }
 _FILE: Final = re.compile(r"\((.*?)(?::\d+)?\)$")
