@@ -125,6 +125,12 @@ class FairQueue(Generic[T]):
         others = sum(flow.weight for name, flow in flows.items() if flow.waiting and name != tenant)
         return self._weights[priority] / classes * weight / (others + weight)
 
+    def credit(self, priority: Priority, tenant: str) -> float:
+        """Tokens a tenant has used less than the one that was served last, both by weight; negative when it used more."""
+        group = self._classes[priority]
+        flow = group.flows.get(tenant)
+        return self.credit_tokens if flow is None else group.virtual - max(flow.start, self._earliest(group, flow))
+
     def queued(self, priority: Priority, tenant: str) -> tuple[int, float]:
         """How many entries of a tenant wait in a class, and their tokens."""
         flow = self._classes[priority].flows.get(tenant)

@@ -20,8 +20,12 @@ CEILING = {Priority.CUSTOMER: 1.0, Priority.OPERATOR: 0.9, Priority.BATCH: 0.5}
 """The part of the budget a class may hold: what is in flight is not taken back, so a burst of customers must find room."""
 HEADROOM = 0.2
 """The part of the budget kept free of tenants far above their fair part, while others are about: those find room at once. The
-trunk reservation of telephone networks (Akinpelu 1984); it is what keeps one tenant's flood out of the others' p99."""
+trunk reservation of telephone networks (Akinpelu 1984). By as much may a tenant within its part go beyond the budget. Both keep
+one tenant's flood out of the others' p99."""
 FAR_ABOVE = 2.0  # times its fair part: a tenant that comes in bursts is not yet a flood
+CLUMP = 3.0
+"""Turns that a fair part counts for at least, with a tenant that used less than its share: where many tenants share a small
+budget, two turns that happen to come together are no flood."""
 TOKEN_SLACK = 1.5  # tokens in flight, against the limit's turns of the usual size: uneven work must still fill the engine
 CREDIT_TURNS = 16.0
 """How many turns of the usual size a tenant that used less than its share may go ahead of the others when it comes at once."""
@@ -203,7 +207,7 @@ class Gate:
         return ticket.target_s or self._limits.target_s * max(1.0, tokens / self.pace.tokens)
 
     def _pump(self) -> None:
-        while len(self._queue) and self._room() >= 1 and (entry := self._queue.pop(self._may)) is not None:
+        while len(self._queue) and (entry := self._queue.pop(self._may)) is not None:
             place, now = entry.item, self._monotonic()
             if place.queued and now + self._believed_s(place, now) > place.due_s:
                 self._queue.charge(entry, 0.0)
@@ -218,23 +222,32 @@ class Gate:
             return 0.0
         return self.pace.service_s(now, place.ticket.tokens) or 0.0
 
-    def _room(self) -> float:
-        return self.limiter.limit - self.in_flight if self.in_flight else math.inf
-
     def _may(self, place: Place) -> bool:
-        """Whether there is room for it: in the budget, in its class, in its tenant's own bound, and beside the headroom."""
-        ticket, limit, room = place.ticket, self.limiter.limit, self._room()
-        if room == math.inf:
+        """Whether there is room for it: in the budget, in its class, and in its tenant's own bound."""
+        if not self.in_flight:
             return True
-        if room < 1 or self._tokens_in_flight + place.tokens > self.token_budget:
-            return False
-        if (held := self._in_flight[ticket.priority]) and held + 1 > CEILING[ticket.priority] * limit:
-            return False
+        ticket, limit = place.ticket, self.limiter.limit
         mine = self.accounts.of(ticket.tenant).in_flight + 1
         if mine > self.accounts.most_in_flight(ticket.limits):
             return False
-        over = mine > FAR_ABOVE * self.accounts.fair_part(ticket.tenant, self._monotonic()) * limit
-        return not over or room - 1 >= math.floor(HEADROOM * limit)
+        reach = self._reach(place, mine)
+        beyond = max(1.0, reach / limit)
+        if self.in_flight + 1 > reach or self._tokens_in_flight + place.tokens > beyond * self.token_budget:
+            return False
+        held = self._in_flight[ticket.priority]
+        return not held or held + 1 <= CEILING[ticket.priority] * beyond * limit
+
+    def _reach(self, place: Place, mine: int) -> float:
+        """Up to how many turns in flight it may go in, being its tenant's `mine`th: below the limit for a tenant far above its
+        part, beyond it for one within its part that used less than the one that was served last."""
+        ticket, limit = place.ticket, self.limiter.limit
+        frugal = self._queue.credit(ticket.priority, ticket.tenant) >= place.tokens
+        part = max(self.accounts.fair_part(ticket.tenant, self._monotonic()) * limit, CLUMP if frugal else 0.0)
+        if mine > FAR_ABOVE * part:
+            return limit - math.floor(HEADROOM * limit)
+        if frugal and mine <= part and ticket.priority is Priority.CUSTOMER:
+            return max(limit, min((1 + HEADROOM) * limit, self._limits.in_flight_most))
+        return limit
 
     def _let_in(self, place: Place, now: float) -> None:
         ticket = place.ticket

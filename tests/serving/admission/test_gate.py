@@ -176,6 +176,29 @@ def test_a_tenant_above_its_part_leaves_headroom_while_others_are_about() -> Non
     assert all(bench.gate.offer(Ticket(f"quiet{number % 3}")).state is State.IN for number in range(4))
 
 
+def shared(size: int, most: int) -> Gate:
+    """Nine tenants who took a turn each, and one who took thirty and has as many in flight as it may."""
+    gate = Gate(GateLimits(4.0, in_flight_first=size, in_flight_most=most), SetClock().monotonic)
+    for tenant in [f"quiet{number}" for number in range(9)] + ["flood"] * 30:
+        gate.leave(gate.offer(Ticket(tenant)), 100.0)
+    for _ in range(size):
+        gate.offer(Ticket("flood"))
+    return gate
+
+
+def test_who_used_little_goes_beyond_the_learned_limit_and_never_beyond_the_set_one() -> None:
+    gate = shared(10, most=11)
+    assert gate.in_flight == 8
+    states = [gate.offer(Ticket(f"quiet{number}")).state for number in range(1, 6)]
+    assert states == [*[State.IN] * 3, *[State.WAITING] * 2]
+    assert gate.in_flight == 11
+
+
+def test_a_clump_of_a_tenant_that_used_little_is_no_flood() -> None:
+    gate = shared(10, most=10)
+    assert [gate.offer(Ticket("quiet3")).state for _ in range(2)] == [State.IN] * 2
+
+
 def test_a_tenant_alone_may_use_everything() -> None:
     bench = Bench(size=20)
     assert {bench.gate.offer(Ticket("only")).state for _ in range(20)} == {State.IN}
