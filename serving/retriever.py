@@ -112,7 +112,7 @@ class PackRetriever:
         query = make_query(text, self._embedder)
         scenarios = _shares(live, "scenario", tuple(live.pack.scenarios), query)
         acts = _shares(live, "act", tuple(Act), query)
-        worded = live.searcher.worded(query)
+        worded = live.searcher.worded(query) if max(exemplars, clauses) > 0 else None  # shares alone need no search
         return Retrieved(
             exemplars=_exemplars(live, query, worded, scenarios, acts, exemplars),
             clauses=_clauses(live, query, worded, scenarios, clauses),
@@ -147,7 +147,7 @@ def _shares(live: _Live, head: str, labels: tuple[str, ...], query: Query) -> Ma
 
 
 def _exemplars(
-    live: _Live, query: Query, worded: Shares, scenarios: Mapping[str, float], acts: Mapping[str, float], limit: int
+    live: _Live, query: Query, worded: Shares | None, scenarios: Mapping[str, float], acts: Mapping[str, float], limit: int
 ) -> tuple[ScoredExemplar, ...]:
     """Rank by likeness and by how likely the exemplar's label is: its scenario, or its act when it has none."""
     if limit <= 0:
@@ -160,7 +160,9 @@ def _exemplars(
     return tuple(sorted(scored, key=lambda each: -each.score)[:limit])
 
 
-def _clauses(live: _Live, query: Query, worded: Shares, scenarios: Mapping[str, float], limit: int) -> tuple[ScoredClause, ...]:
+def _clauses(
+    live: _Live, query: Query, worded: Shares | None, scenarios: Mapping[str, float], limit: int
+) -> tuple[ScoredClause, ...]:
     """Rank every clause by its best passage and by how likely its scenario is; a clause for "*" gains nothing by it."""
     if limit <= 0:
         return ()
