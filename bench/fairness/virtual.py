@@ -84,7 +84,7 @@ class VirtualCrowd:
         except ModelFailure:
             return Turn(tenant, 503, loop.time() - began, int(level))
         finally:
-            permit.leave(whole=level < Brownout.ONE_CALL)
+            permit.leave(level=level)
         return Turn(tenant, 200, loop.time() - began, int(level))
 
     async def _work(self, permit: Permit, level: Brownout) -> None:

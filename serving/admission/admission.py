@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from agents.domain.brownout import Brownout
 from agents.domain.errors import KeepwordError
 from agents.ports import Clock
 from serving.admission.gate import Gate, Place, State
@@ -43,10 +44,10 @@ class Permit:
         """Tokens of one generation. Call it for each."""
         self._tokens = (self._tokens or 0.0) + weighed(prompt=prompt, completion=completion, cached=cached)
 
-    def leave(self, *, unused: bool = False, whole: bool = True) -> None:
+    def leave(self, *, unused: bool = False, level: Brownout = Brownout.NORMAL) -> None:
         """Give the place to the next. Work that never said what it cost is charged its estimate, unless it was not done.
-        `whole`: brown-out left nothing of it out."""
-        self._gate.leave(self._place, 0.0 if unused else self._tokens, whole=whole)
+        `level`: what brown-out left of it."""
+        self._gate.leave(self._place, 0.0 if unused else self._tokens, level)
 
 
 class Admission:

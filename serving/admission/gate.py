@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agents.domain.brownout import Brownout
 from agents.domain.errors import Overloaded
 from serving.admission.fair_queue import Entry, FairQueue
 from serving.admission.limiter import Limiter
@@ -159,8 +160,8 @@ class Gate:
         beyond = turns + 1 + self.accounts.of(ticket.tenant).in_flight - bound
         return max(fair_s, beyond / bound * (self.pace.service_s(now) or 0.0))
 
-    def leave(self, place: Place, tokens: float | None, *, whole: bool = True) -> None:
-        """Work that was in has ended, having cost `tokens`; None when that is not known. `whole`: nothing of it was left out.
+    def leave(self, place: Place, tokens: float | None, level: Brownout = Brownout.NORMAL) -> None:
+        """Work that was in has ended, having cost `tokens`; None when that is not known. `level`: what brown-out left of it.
         Also takes a waiting place."""
         if place.state is State.WAITING:
             self._queue.remove(place.entry)
@@ -183,7 +184,7 @@ class Gate:
                 self.pace.ended(service_s, tokens, now)
                 self._queue.credit_tokens = CREDIT_TURNS * self.pace.tokens
                 if self._limits.learns:
-                    self.limiter.sample(slowness, place.beside, now, whole=whole)
+                    self.limiter.sample(slowness, place.beside, now, level)
         for listener in self.listeners:
             listener.left(place, slowness)
         self.accounts.forget_idle(now)

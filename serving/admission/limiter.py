@@ -12,6 +12,8 @@ import math
 import statistics
 from dataclasses import dataclass, field
 
+from agents.domain.brownout import Brownout
+
 RISING, FALLING = 0.2, 0.5  # how much of the way a window moves the limit: what is too much is taken back faster
 STEEPEST = 0.5  # a window can ask for half as much, or for half as much again
 FULL = 0.7  # a limit is only raised while this part of it is in use: an idle engine proves nothing
@@ -37,21 +39,24 @@ class Limiter:
     _most: int = 0
     _slowness: list[float] = field(default_factory=list)
     _whole: list[float] = field(default_factory=list)
+    _in_full: bool = True
 
-    def sample(self, slowness: float, in_flight: int, now_s: float, *, whole: bool = True) -> None:
-        """A turn took `slowness` times its target, with `in_flight` turns beside it, itself included. One that is not `whole`
-        left some of its work out and says nothing of how long work takes when it is quiet."""
+    def sample(self, slowness: float, in_flight: int, now_s: float, level: Brownout = Brownout.NORMAL) -> None:
+        """A turn took `slowness` times its target, `in_flight` turns beside it, itself included, at a `level` of brown-out.
+        From one call on, too much was left out to say how slow whole turns are; and what turns take when it is quiet is only
+        told where each of them was done in full: a window after an overload would set it far too low, for good."""
         if self._window_began_s is None:
             self._window_began_s = now_s
         self._slowness.append(slowness)
-        if whole:
+        if level < Brownout.ONE_CALL:
             self._whole.append(slowness)
+        self._in_full = self._in_full and level is Brownout.NORMAL
         self._most = max(self._most, in_flight)
         lasted = now_s - self._window_began_s
         enough = len(self._slowness) >= WINDOW_SAMPLES and lasted >= WINDOW_S
         if enough or lasted >= SLOWEST_WINDOW_S:
             self._move(lasted)
-            self._window_began_s, self._most, self._slowness, self._whole = now_s, 0, [], []
+            self._window_began_s, self._most, self._slowness, self._whole, self._in_full = now_s, 0, [], [], True
 
     def _move(self, lasted_s: float) -> None:
         whole = len(self._whole) >= WINDOW_SAMPLES // 2
@@ -59,7 +64,7 @@ class Limiter:
         slow = told[len(told) * 3 // 4]
         if self._quietest is not None:
             self._quietest *= 1 + lasted_s / REMEMBERED_S
-        if whole and self._most <= max(QUIET, QUIET_PART * self.limit):
+        if whole and self._in_full and self._most <= max(QUIET, QUIET_PART * self.limit):
             self._quietest = min(self._quietest or math.inf, statistics.median(self._whole))
         bearable = 1.0 if self._quietest is None else max(self.tolerance * self._quietest, QUICK)
         wanted = bearable / max(slow, 1e-6)

@@ -148,27 +148,27 @@ class Desk:
         return task
 
     async def _run(self, accepted: AcceptedTurn, permit: Permit | None) -> None:
-        whole = True
+        level = Brownout.NORMAL
         try:
             with logged_as(session_id=accepted.session_id, turn_id=accepted.turn_id):
                 await self.turns.run(accepted)
-                whole = await self._account(accepted, permit) < Brownout.ONE_CALL
+                level = await self._account(accepted, permit)
         finally:
             if permit is not None:
-                permit.leave(whole=whole)
+                permit.leave(level=level)
 
-    async def _account(self, accepted: AcceptedTurn, permit: Permit | None) -> int:
+    async def _account(self, accepted: AcceptedTurn, permit: Permit | None) -> Brownout:
         """Tell admission what the turn took; the level of brown-out it ran at."""
         at_hand = self.store.recent(accepted.session_id, after_seq=accepted.after_seq)
         self.store.forget(accepted.session_id)
         if permit is None:
-            return 0
+            return Brownout.NORMAL
         for stored in at_hand or await self.store.events(accepted.session_id, after_seq=accepted.after_seq):
             if isinstance(stored.event, TurnDone):
                 usage = stored.event.usage
                 permit.spend(**{kind: usage.get(f"{kind}_tokens", 0) for kind in ("prompt", "completion", "cached")})
-                return usage.get("brownout", 0)
-        return 0
+                return Brownout(usage.get("brownout", 0))
+        return Brownout.NORMAL
 
     async def drain(self) -> None:
         """Wait for the turns under way."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from agents.domain.brownout import Brownout
 from serving.admission.limiter import TOLERANCE, WINDOW_SAMPLES, Limiter
 
 
@@ -51,12 +52,24 @@ def test_turns_that_take_a_fraction_of_their_target_are_not_held_back_for_being_
     assert limiter.limit >= 32
 
 
-def test_turns_that_left_work_out_do_not_count_as_quiet_ones() -> None:
+@pytest.mark.parametrize("level", [Brownout.SHORTER, Brownout.ONE_CALL])
+def test_turns_that_left_work_out_do_not_count_as_quiet_ones(level: Brownout) -> None:
     limiter = Limiter(20.0)
     for sample in range(40):
-        limiter.sample(0.05, 1, sample * 0.5, whole=False)
+        limiter.sample(0.05, 1, sample * 0.5, level)
     run(limiter, {"base": 0.2, "each": 0.04}, windows=60)
     assert limiter.limit >= 18
+
+
+def test_the_quiet_after_an_overload_sets_no_limit_while_some_turns_are_still_cut_down() -> None:
+    limiter = Limiter(20.0)
+    run(limiter, {"base": 0.2, "each": 0.02}, windows=12, offered=1)
+    run(limiter, {"base": 0.2, "each": 0.02}, windows=60)
+    learned = limiter.limit
+    for sample in range(11):
+        limiter.sample(0.1, 4, 1000.0 + sample * 0.15, Brownout.ONE_CALL if sample % 2 else Brownout.NORMAL)
+    run(limiter, {"base": 0.2, "each": 0.02}, windows=60)
+    assert limiter.limit >= 0.9 * learned
 
 
 def test_an_engine_with_little_to_do_proves_nothing() -> None:
