@@ -10,6 +10,7 @@ import pytest
 from bench.load import load
 from bench.load.place import Place, place
 from bench.load.plan import Arrivals, LoadPlan
+from bench.load.sampled import NOT_OURS
 from bench.load.soak import QUICK, Journal, chosen_think_s, run
 
 
@@ -45,7 +46,7 @@ async def test_a_small_soak_loses_nothing_and_tells_as_it_goes(where: Place, tmp
     assert told.bars["own_cpu_ms_a_turn"].value > 0
     by_room = told.detail["desk_by_room"]
     assert by_room["known"]
-    assert by_room["cpu_ms_a_turn"]["agents"] > 0
+    assert by_room["cpu_ms_a_turn"].keys() - set(NOT_OURS)  # two seconds see something of ours, not each room
     assert told.detail["memory"]["held_mib"] > 100
     lines = [json.loads(line) for line in journal.path.read_text(encoding="utf-8").splitlines()] if journal.path else []
     assert [line["what"] for line in lines if line["what"] != "window"] == ["probe", "seated", "end"]
