@@ -208,7 +208,7 @@ class Gate:
         return ticket.target_s or self._limits.target_s * max(1.0, tokens / self.pace.tokens)
 
     def _pump(self) -> None:
-        while len(self._queue) and (entry := self._queue.pop(self._may)) is not None:
+        while len(self._queue) and self.in_flight + 1 <= self._furthest() and (entry := self._queue.pop(self._may)) is not None:
             place, now = entry.item, self._monotonic()
             if place.queued and now + self._believed_s(place, now) > place.due_s:
                 self._queue.charge(entry, 0.0)
@@ -243,12 +243,21 @@ class Gate:
         part, beyond it for one within its part that used less than the one that was served last."""
         ticket, limit = place.ticket, self.limiter.limit
         frugal = self._queue.credit(ticket.priority, ticket.tenant) >= place.tokens
-        part = max(self.accounts.fair_part(ticket.tenant, self._monotonic()) * limit, CLUMP if frugal else 0.0)
+        if not frugal and self.in_flight + 1 > limit:
+            return limit  # full for it, whatever its part is: to tell that, every tenant is looked at
+        if frugal and mine <= CLUMP:
+            part = CLUMP
+        else:
+            part = max(self.accounts.fair_part(ticket.tenant, self._monotonic()) * limit, CLUMP if frugal else 0.0)
         if mine > FAR_ABOVE * part:
             return limit - math.floor(HEADROOM * limit)
         if frugal and mine <= part and ticket.priority is Priority.CUSTOMER:
-            return max(limit, min((1 + HEADROOM) * limit, self._limits.in_flight_most))
+            return self._furthest()
         return limit
+
+    def _furthest(self) -> float:
+        """Turns in flight beyond which nobody is let in."""
+        return max(self.limiter.limit, min((1 + HEADROOM) * self.limiter.limit, self._limits.in_flight_most))
 
     def _let_in(self, place: Place, now: float) -> None:
         ticket = place.ticket
