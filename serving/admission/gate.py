@@ -181,7 +181,7 @@ class Gate:
             if tokens > 0:  # what never used the engine says nothing about it
                 service_s = now - place.admitted_s
                 slowness = service_s / self._target_s(ticket, tokens)
-                self.pace.ended(service_s, tokens, now)
+                self.pace.ended(service_s, tokens, now, whole=level < Brownout.ONE_CALL)
                 self._queue.credit_tokens = CREDIT_TURNS * self.pace.tokens
                 if self._limits.learns:
                     self.limiter.sample(slowness, place.beside, now, level)

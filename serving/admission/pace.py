@@ -13,26 +13,31 @@ FIRST_TOKENS = 100.0  # what a turn is taken to cost before any has ended
 class Sample:
     at_s: float
     service_s: float
-    tokens: float
 
 
 @dataclass
 class Pace:
-    """Feed it each ended turn that used the engine."""
+    """Feed it each ended turn that used the engine. What brown-out left of a turn is no measure of what turns cost: beside a
+    flood of cut-down turns whole ones would count as long, and so never as slow."""
 
     _samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=KEPT))
+    _sizes: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     _service_s: float | None = None
     _tokens: float = FIRST_TOKENS
 
-    def ended(self, service_s: float, tokens: float, now_s: float) -> None:
-        self._samples.append(Sample(now_s, service_s, tokens))
+    def ended(self, service_s: float, tokens: float, now_s: float, *, whole: bool = True) -> None:
+        """`whole`: it was done in full, or nearly."""
+        self._samples.append(Sample(now_s, service_s))
+        if whole:
+            self._sizes.append(tokens)
         recent = [each for each in self._samples if now_s - each.at_s <= RECENT_S]
         self._service_s = statistics.median(each.service_s for each in recent)
-        self._tokens = max(statistics.median(each.tokens for each in self._samples), 1.0)
+        if self._sizes:
+            self._tokens = max(statistics.median(self._sizes), 1.0)
 
     @property
     def tokens(self) -> float:
-        """The usual cost of a turn."""
+        """The usual cost of a whole turn."""
         return self._tokens
 
     def service_s(self, now_s: float, tokens: float | None = None) -> float | None:
