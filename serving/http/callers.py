@@ -56,7 +56,7 @@ def needs(*scopes: Scope) -> Callable[..., Awaitable[Caller]]:
     return caller
 
 
-def deadline_s(request: Request) -> float:
+async def deadline_s(request: Request) -> float:
     """A dependency: how long the client waits, from `Keepword-Deadline-Ms` (milliseconds) or `X-Request-Timeout` (seconds),
     else the desk's own. Raises BadInput."""
     for header, unit_s in (("keepword-deadline-ms", 0.001), ("x-request-timeout", 1.0)):

@@ -21,9 +21,9 @@ DEADLINE_HEADERS: Final = ("keepword-deadline-ms", "x-request-timeout")
 ChatCaller = Annotated[Caller, Depends(needs(Scope.CHAT))]
 
 
-def raw_deadline_s(request: Request) -> float:
+async def raw_deadline_s(request: Request) -> float:
     """The client's own deadline, or what a raw generation may take: a whole window is longer than any turn."""
-    return deadline_s(request) if any(name in request.headers for name in DEADLINE_HEADERS) else RAW_DEADLINE_S
+    return await deadline_s(request) if any(name in request.headers for name in DEADLINE_HEADERS) else RAW_DEADLINE_S
 
 
 RawDeadline = Annotated[float, Depends(raw_deadline_s)]

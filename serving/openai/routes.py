@@ -50,7 +50,7 @@ class OpenAIApi:
         return ModelNotFound(f"no model {name!r} here", hint=f"There are: {known}.")
 
 
-def api_of(request: Request) -> OpenAIApi:
+async def api_of(request: Request) -> OpenAIApi:
     api: OpenAIApi = request.app.state.openai
     return api
 
