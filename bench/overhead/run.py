@@ -40,7 +40,7 @@ CALM, CALM_S = 0.15, 30.0
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One side under one load in one round. `cpu_s` by process name; `engine_first_token_s`: the mean time to the first token
-    that its engine told of these requests, from their arrival in it; None where it tells none."""
+    that its engine told of these requests, from when its core took them in; None where it tells none."""
 
     side: str
     round: int
@@ -51,8 +51,9 @@ class Measured:
 
     @property
     def outside_ms(self) -> float | None:
-        """Mean milliseconds of the first token that passed outside the engine. How fast the engine itself was, which differs
-        from start to start by far more than what a server adds, is not in it."""
+        """Mean milliseconds of the first token that passed outside the engine's core. How fast that was, which differs from
+        start to start by far more than what a server adds, is not in it. What comes while a step is under way is taken in when
+        it ends, and that wait is: as much as a server's slowness costs a client, no more."""
         if self.engine_first_token_s is None:
             return None
         return (self.first_token_mean_s - self.engine_first_token_s) * 1000
@@ -152,7 +153,7 @@ def engine_mean_s(before: tuple[float, float] | None, after: tuple[float, float]
     if before is None or after is None:
         return None
     if (counted := after[0] - before[0]) != requests:
-        raise ServerFailed(f"the engine tells {counted:g} first tokens of {requests} requests")
+        raise ServerFailed(f"the engine tells of {counted:g} requests, and was sent {requests}")
     return (after[1] - before[1]) / counted
 
 

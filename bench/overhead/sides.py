@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,30 +21,33 @@ from bench.stack import running_stack
 READY_TIMEOUT_S: Final = 400.0
 STOP_TIMEOUT_S: Final = 30.0
 METRICS_TIMEOUT_S: Final = 30.0
+OURS_TELLS: Final = ("keepword_engine_queued_seconds", "keepword_engine_prefill_seconds")
+VLLM_TELLS: Final = ("vllm:request_queue_time_seconds", "vllm:request_prefill_time_seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A running server. `model` is the name it answers to, `engine_metric` the histogram in which its engine tells its own
-    times to the first token ("": it tells none)."""
+    """A running server. `model` is the name it answers to, `engine_metrics` the histograms in which its engine's core
+    tells of each finished request how long it waited there, and then took to the first token (none: it tells nothing)."""
 
     name: str
     url: str
     model: str
     tree: Tree
-    engine_metric: str = ""
+    engine_metrics: Sequence[str] = ()
 
     def engine_first_tokens(self) -> tuple[float, float] | None:
-        """How many first tokens the engine made so far, and the seconds from a request's arrival in it to them, summed."""
-        if not self.engine_metric:
+        """How many requests the engine finished so far, and the seconds from when its core took them in to their first token,
+        summed."""
+        if not self.engine_metrics:
             return None
         text = httpx.get(f"{self.url}/metrics", timeout=METRICS_TIMEOUT_S).raise_for_status().text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-        count, seconds = (
-            sum(sample.value for sample in samples if sample.name == f"{self.engine_metric}_{part}")
+        counts, seconds = (
+            [sum(sample.value for sample in samples if sample.name == f"{name}_{part}") for name in self.engine_metrics]
             for part in ("count", "sum")
         )
-        return count, seconds
+        return counts[0], sum(seconds)
 
 
 class Client:
@@ -84,10 +87,10 @@ def both(folder: Path, model: str, cores: Cores) -> Iterator[tuple[Side, Side]]:
     with ExitStack() as running:
         with starting_on(cores.engine):
             stack = running.enter_context(running_stack(folder / "ours", settings={"KEEPWORD_MODEL": model}))
-        ours = Side("keepword serve", stack.url, model, Tree(stack.pid), "keepword_engine_first_token_seconds")
+        ours = Side("keepword serve", stack.url, model, Tree(stack.pid), OURS_TELLS)
         with ours.tree.paused(), starting_on(cores.engine):
             bare = running.enter_context(server("vllm serve", "bench.overhead.bare", model, folder / "bare.log"))
-        bare = replace(bare, engine_metric="vllm:time_to_first_token_seconds")
+        bare = replace(bare, engine_metrics=VLLM_TELLS)
         for side in (ours, bare):
             cores.place(side.tree)
         yield ours, bare

@@ -79,4 +79,5 @@ def _step(scheduler: SchedulerStats, iteration: IterationStats | None, queries: 
         inter_token_s=iteration.inter_token_latencies_iter,
         queued_s=[one.queued_time for one in iteration.finished_requests],
         finished=Counter(str(one.finish_reason) for one in iteration.finished_requests),
+        prefilled_s=[one.prefill_time for one in iteration.finished_requests],
     )

@@ -39,6 +39,7 @@ class EngineStep:
     inter_token_s: Sequence[float] = ()
     queued_s: Sequence[float] = ()
     finished: Mapping[str, int] = field(default_factory=dict)
+    prefilled_s: Sequence[float] = ()
 
 
 NOTHING: Final = EngineStep(0, 0, 0.0)
@@ -103,6 +104,7 @@ class EngineMetrics:
         self._first = self._batches("keepword_engine_first_token_seconds", "From arrival to the first token.", FIRST_TOKEN_S)
         self._inter = self._batches("keepword_engine_inter_token_seconds", "Between two tokens of a request.", INTER_TOKEN_S)
         self._queued = self._batches("keepword_engine_queued_seconds", "A request's wait for a place.", FIRST_TOKEN_S)
+        self._prefilled = self._batches("keepword_engine_prefill_seconds", "From a place to the first token.", FIRST_TOKEN_S)
         self.loop_lag = LoopLag(book)
         book.of_this_process()
 
@@ -130,6 +132,7 @@ class EngineMetrics:
         self._first.observe(told.first_token_s)
         self._inter.observe(told.inter_token_s)
         self._queued.observe(told.queued_s)
+        self._prefilled.observe(told.prefilled_s)
         for reason, count in told.finished.items():
             self._finished.labels(reason).inc(count)
 

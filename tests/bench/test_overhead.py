@@ -58,7 +58,7 @@ def test_what_stands_around_the_engine_is_told_apart_from_its_own_luck() -> None
 def test_an_engine_that_served_somebody_else_too_is_no_measurement() -> None:
     assert engine_mean_s((2.0, 1.0), (4.0, 2.0), 2) == pytest.approx(0.5)
     assert engine_mean_s(None, None, 2) is None
-    with pytest.raises(ServerFailed, match="3 first tokens of 2 requests"):
+    with pytest.raises(ServerFailed, match="tells of 3 requests, and was sent 2"):
         engine_mean_s((2.0, 1.0), (5.0, 2.0), 2)
 
 

@@ -283,7 +283,7 @@ async def test_the_engine_tells_its_steps_and_an_aborted_request_leaves_no_trace
     assert value("tokens_total", phase="decode") == decoded
     assert value("tokens_total", phase="prefill") + value("prefix_hits_total") == value("prefix_queries_total")
     assert value("prefix_queries_total") == sum(result.prompt_tokens for result in results)
-    assert value("first_token_seconds_count") == value("queued_seconds_count") == 4
+    assert value("first_token_seconds_count") == value("queued_seconds_count") == value("prefill_seconds_count") == 4
     assert value("inter_token_seconds_count") == decoded - 4
     assert sum(value("requests_total", reason=reason) for reason in ("stop", "length")) == 4
     async with aclosing(engine.stream(asked("Tell me a long story.", max_tokens=200))) as chunks:

@@ -19,7 +19,7 @@ def value(metrics: EngineMetrics, name: str, **labels: str) -> float | None:
 
 def test_counts_of_steps_add_up_and_gauges_are_the_last_ones() -> None:
     metrics = EngineMetrics()
-    metrics.step(EngineStep(1, 2, 0.3, 100, 40, 1, 60, 1, (0.04,), (), (0.5,), {"stop": 1}))
+    metrics.step(EngineStep(1, 2, 0.3, 100, 40, 1, 60, 1, (0.04,), (), (0.5,), {"stop": 1}, (0.03,)))
     metrics.step(EngineStep(2, 0, 0.4, decode_tokens=2, inter_token_s=(0.012, 7.0)))
     assert [value(metrics, name) for name in ("running", "waiting", "kv_cache_usage_ratio")] == [2, 0, 0.4]
     counts = [value(metrics, f"{name}_total") for name in ("prefix_queries", "prefix_hits", "preemptions", "steps")]
@@ -30,7 +30,8 @@ def test_counts_of_steps_add_up_and_gauges_are_the_last_ones() -> None:
     assert value(metrics, "inter_token_seconds_bucket", le="0.015") == 1
     assert value(metrics, "inter_token_seconds_bucket", le="+Inf") == 2
     assert value(metrics, "inter_token_seconds_sum") == pytest.approx(7.012)
-    assert value(metrics, "queued_seconds_count") == 1
+    assert value(metrics, "queued_seconds_sum") == 0.5
+    assert value(metrics, "prefill_seconds_sum") == 0.03
 
 
 def test_an_engine_that_has_nothing_left_shows_nothing_whatever_its_last_step_said() -> None:
