@@ -119,12 +119,12 @@ def spent(before: Mapping[str, float], after: Mapping[str, float], *, least_s: f
 
 
 def called(process: psutil.Process) -> str:
-    """What a process calls itself, without numbers: `ray::ServeReplica:engine:engine`, `VLLM::EngineCore`. Raises psutil's
-    errors when it is gone."""
+    """What a process calls itself, without numbers: `ray::ServeReplica:engine:engine`, `VLLM::EngineCore`. One of Ray's adds
+    the method it runs just then: that is left out. Raises psutil's errors when it is gone."""
     line = process.cmdline()
     first = line[0] if line else process.name()
     if "::" in first:
-        return first.split(" ")[0]
+        return first.split(" ")[0].split(".")[0]
     words = [os.path.basename(word) for word in line[:4] if not word.startswith("-")]
     return re.sub(r"[0-9.]+$", "", " ".join(words[:3])) or process.name()
 

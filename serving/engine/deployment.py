@@ -15,6 +15,7 @@ from ray import serve
 
 from agents.domain.errors import EngineUnavailable, KeepwordError
 from agents.ports import Message, Model, ModelRequest, Structure
+from serving import garbage
 from serving.engine.config import EngineConfig
 from serving.engine.wire import Answer, Piece, joined, to_wire
 from serving.observe.engine import EngineMetrics, ServedModel
@@ -93,6 +94,7 @@ class EngineDeployment:
         """Ray Serve's hook, also called before the replica counts as ready: that first time the model is warmed up."""
         if not self._warm:
             await warm_up(self._hosted)
+            garbage.settle()
             self._warm = True
             self._lag = asyncio.create_task(self._metrics.loop_lag.watch())
         check = getattr(self._hosted, "check_health", None)
