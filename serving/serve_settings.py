@@ -30,6 +30,9 @@ FAILOVER: Final[Environment] = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",  # HAProxy learns in a tenth of a second that a replica goes
 }
 
+REPLICA_LOGS: Final[Mapping[str, str | bool]] = {"log_level": "WARNING", "enable_access_log": False}
+"""Of Serve's own logger in a replica: a line a request costs a fifth of what a short one takes there. Ours tell more."""
+
 ALTERNATIVES: Final[Mapping[str, Environment]] = {
     "user code in a thread of its own": {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "1"},
     "router in a loop of its own": {"RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"},

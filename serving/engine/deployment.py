@@ -30,6 +30,7 @@ from serving.openai.remote import RemoteDesk, Sent, sent
 from serving.openai.routes import OpenAIApi, chat_app
 from serving.routing import affinity
 from serving.scaling import Scaling
+from serving.serve_settings import REPLICA_LOGS
 
 NAME: Final = "engine"
 CHAT_PREFIX: Final = "/v1/chat"  # what of the OpenAI surface an engine's replica answers itself
@@ -181,6 +182,7 @@ def _deployment(scale: Scaling, max_ongoing_requests: int, actor_options: dict[s
         max_ongoing_requests=max_ongoing_requests,
         ray_actor_options=actor_options,
         health_check_timeout_s=WARM_UP_DEADLINE_S,
+        logging_config=dict(REPLICA_LOGS),
         graceful_shutdown_timeout_s=FINISHING_S,
         graceful_shutdown_wait_loop_s=0.5,
         request_router_config=affinity(slack=SLACK),
