@@ -73,6 +73,5 @@ def _checked(bound: BoundTool, args: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fields(result: Any) -> dict[str, Any]:
     """A dataclass or mapping as plain fields of JSON values: dates as ISO 8601, enums by value."""
-    fields = dataclasses.asdict(result) if dataclasses.is_dataclass(result) and not isinstance(result, type) else dict(result)
-    plain: dict[str, Any] = to_jsonable_python(fields)
+    plain: dict[str, Any] = to_jsonable_python(result if dataclasses.is_dataclass(result) else dict(result))
     return plain

@@ -1,13 +1,12 @@
 """The reading half of the tool agent: which facts a scenario needs, read in dependency order, in parallel where free."""
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 from agents.domain.errors import BadInput, ToolFailure, ToolRefused
 from agents.domain.words import Facts, ToolSpec
@@ -61,9 +60,12 @@ async def _read(
 def untrue(spec: ToolSpec, args: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:
     """Why a read's answer cannot be believed: it is not of the tool's schema, or speaks of another thing than was asked for."""
     if spec.returns:
-        wrong = next(_validator(json.dumps(spec.returns, sort_keys=True)).iter_errors(dict(answer)), None)
+        try:
+            wrong = next(_validator(_Same(spec.returns)).iter_errors(dict(answer)), None)
+        except ValueError:  # of values that JSON does not know
+            return f"answered with no {spec.provides}: it is no JSON"
         if wrong is not None:
-            return f"answered with no {spec.provides}: {wrong.json_path}"
+            return f"answered with no {spec.provides}: {_path(wrong.instance_path)}"
     for name, asked in args.items():
         own = "id" if name == f"{spec.provides}_id" else name
         if own in answer and answer[own] != asked:
@@ -75,17 +77,37 @@ def ill_formed(spec: ToolSpec, args: Mapping[str, Any]) -> tuple[str, ...]:
     """The arguments that the tool's schema does not take: unknown, missing, or of another type."""
     known = spec.parameters.get("properties", {})
     missing = [name for name in spec.parameters.get("required", ()) if name not in args]
-    wrong = [
-        error.absolute_path[0]
-        for error in _validator(json.dumps(spec.parameters, sort_keys=True)).iter_errors(dict(args))
-        if error.absolute_path
-    ]
+    try:
+        errors = list(_validator(_Same(spec.parameters)).iter_errors(dict(args)))
+    except ValueError:  # values that JSON does not know
+        return tuple(args)
+    wrong = [error.instance_path[0] for error in errors if error.instance_path]
     return tuple(dict.fromkeys([*missing, *(name for name in args if name not in known), *map(str, wrong)]))
 
 
+class _Same:
+    """A schema as a cache's key: this very one, which stays; to compare its text would cost more than to use it."""
+
+    __slots__ = ("schema",)
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self.schema = schema
+
+    def __hash__(self) -> int:
+        return id(self.schema)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.schema is self.schema
+
+
 @lru_cache(maxsize=512)
-def _validator(schema: str) -> Draft202012Validator:
-    return Draft202012Validator(json.loads(schema))
+def _validator(same: _Same) -> Draft202012Validator:
+    return Draft202012Validator(dict(same.schema))
+
+
+def _path(steps: Sequence[str | int]) -> str:
+    """As JSONPath: `$.lines[0].price`."""
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
 
 
 def arguments(spec: ToolSpec, slots: Mapping[str, str], facts: Facts) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 
 from agents.domain.errors import BadInput, NotAllowed
 from agents.domain.session import fold
@@ -17,6 +17,7 @@ from serving.http.callers import BEARER, ApiKey, Authorization, caller_of, deadl
 from serving.http.desk import Desk
 from serving.http.problems import HttpProblem, responses
 from serving.http.schemas import DevCustomer, DevToken, NewSession, NewTurn, SessionOpened, SessionOut, TurnOut
+from serving.http.streamed import Streamed
 from serving.http.wire import ENDS, HEARTBEAT, event_out, frame, moved
 
 SSE = "text/event-stream"
@@ -104,7 +105,7 @@ async def take_turn(
         session_id, body.text, locale=body.locale, idempotency_key=key, ticket=ticket, gone=partial(_gone, request)
     )
     if SSE in accept:
-        return StreamingResponse(_turn_frames(desk, accepted), media_type=SSE, headers=SSE_HEADERS)
+        return Streamed(_turn_frames(desk, accepted), SSE, SSE_HEADERS)
     return JSONResponse((await _whole_turn(desk, accepted)).model_dump(mode="json"))
 
 
@@ -131,11 +132,11 @@ async def follow_session(
     desk: TheDesk,
     _caller: Reader,
     last_event_id: Annotated[int, Header(ge=0, description="Resume after this event.")] = 0,
-) -> StreamingResponse:
+) -> Response:
     """Every event of the session from `Last-Event-ID` on, as they come. A stream whose server is about to go ends with
     `stream.moved`: ask again with the last id."""
     frames = _session_frames(desk, session_id, last_event_id)
-    return StreamingResponse(frames, media_type=SSE, headers=SSE_HEADERS)
+    return Streamed(frames, SSE, SSE_HEADERS)
 
 
 @router.get("/dev/customers", responses=responses("not-found"))

@@ -1,6 +1,5 @@
 """Sends an answer's parts as they come, unchanged, and closes it the moment the client leaves."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
@@ -8,6 +7,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from agents.domain.errors import KeepwordError
+from serving.http.streamed import until_left
 from serving.openai.contract import DONE, SSE, Head, Part
 from serving.openai.errors import in_stream
 
@@ -16,8 +16,7 @@ STREAM_HEADERS: Mapping[bytes, bytes] = {b"cache-control": b"no-store", b"x-acce
 
 class Passed(Response):
     """An ASGI response over `parts`. An error before the head is raised to the app's handlers: nothing was sent by then. One
-    within a stream is its last event.
-    Plain ASGI, one task for sending and one that waits for the client to leave: nothing is done per part but to send it."""
+    within a stream is its last event."""
 
     def __init__(self, parts: AsyncGenerator[Part, None]) -> None:
         self._parts = parts
@@ -25,16 +24,7 @@ class Passed(Response):
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.ensure_future(self._send(send))
-        leaving = asyncio.ensure_future(_left(receive))
-        try:
-            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-        finally:
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
+        await until_left(self._send(send), receive)
 
     async def _send(self, send: Send) -> None:
         begun: Head | None = None
@@ -56,8 +46,3 @@ class Passed(Response):
 def _headers(head: Head) -> list[tuple[bytes, bytes]]:
     kind = b"text/event-stream; charset=utf-8" if head.media_type == SSE else head.media_type.encode()
     return [(b"content-type", kind), *(STREAM_HEADERS.items() if head.media_type == SSE else ())]
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue
