@@ -169,10 +169,13 @@ class PolicyEngine:
 
     def terms(self, rung: Rung, *, facts: Facts) -> Proposal | tuple[str, ...]:
         """The rung's exact call, or the names of the facts it lacks. Cents divide as integers: the fraction is dropped."""
-        scope = Scope(facts, param=self._parameters)
+        expressions = {name: self._compiled(rung.action, source) for name, source in rung.args.items()}
+        read = frozenset[str]().union(*(each.reads for each in expressions.values()))
+        given = {"param": self._parameters_of(tuple(expressions.values()))} if "param" in read else {}
+        scope = Scope({name: fields for name, fields in facts.items() if name in read}, **given)
         args, missing = {}, dict[str, None]()
-        for name, source in rung.args.items():
-            value = self._compiled(rung.action, source).value(scope)
+        for name, expression in expressions.items():
+            value = expression.value(scope)
             if isinstance(value, Unknown):
                 missing.update(dict.fromkeys(value.missing))
             else:

@@ -12,7 +12,7 @@ import pytest
 from bench.overhead.client import Burst, Request
 from bench.overhead.cores import Cores, starting_on
 from bench.overhead.run import Measured, engine_mean_s, result, run
-from bench.processes import ServerFailed, Tree, spent
+from bench.processes import ServerFailed, Tree, called, spent
 
 
 def measured(side: str, number: int, first_s: float, step_s: float) -> Measured:
@@ -76,6 +76,16 @@ def test_a_paused_tree_stands_still_and_goes_on() -> None:
 
 def test_cpu_time_is_told_by_process_without_what_used_none() -> None:
     assert spent({"a": 1.0}, {"a": 3.5, "b": 0.2, "c": 0.001}) == {"a": 2.5, "b": 0.2}
+
+
+def test_a_process_of_rays_has_one_name_whatever_it_runs() -> None:
+    body = "print('up', flush=True); import time; time.sleep(60)"
+    command = ["ray::ServeController.listen_for_change", "-c", body]
+    with subprocess.Popen(command, executable=sys.executable, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert called(psutil.Process(process.pid)) == "ray::ServeController"
+        process.kill()
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine gives the tests one core")
