@@ -1,7 +1,8 @@
 """What holds for every route."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from fastapi.dependencies.models import Dependant
@@ -20,8 +21,9 @@ async def test_no_request_waits_for_a_thread(served: Served) -> None:
     assert [call for call in calls if not inspect.iscoroutinefunction(call)] == []
 
 
-def _calls(dependant: Dependant) -> Iterator[object]:
+def _calls(dependant: Dependant) -> Iterator[Callable[..., Any]]:
     """A route's handler and all it depends on."""
-    yield dependant.call
+    if dependant.call is not None:
+        yield dependant.call
     for each in dependant.dependencies:
         yield from _calls(each)
