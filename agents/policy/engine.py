@@ -151,10 +151,9 @@ class PolicyEngine:
 
     def _placed(self, rules: tuple[Rule, ...], asking: Place | None) -> Place:
         expressions = [expression for rule in rules for expression in rule.expressions]
-        reads = frozenset[str]().union(*(expression.reads for expression in expressions))
-        return Place(rules, reads, self._parameters_of(expressions), self._zone, asking)
+        return Place(rules, _reads(expressions), self._parameters_of(expressions), self._zone, asking)
 
-    def _parameters_of(self, expressions: Sequence[Expression]) -> Mapping[str, Any]:
+    def _parameters_of(self, expressions: Iterable[Expression]) -> Mapping[str, Any]:
         names = set[str]()
         for expression in expressions:
             if expression.parameters is None or not self._divisible:
@@ -170,8 +169,8 @@ class PolicyEngine:
     def terms(self, rung: Rung, *, facts: Facts) -> Proposal | tuple[str, ...]:
         """The rung's exact call, or the names of the facts it lacks. Cents divide as integers: the fraction is dropped."""
         expressions = {name: self._compiled(rung.action, source) for name, source in rung.args.items()}
-        read = frozenset[str]().union(*(each.reads for each in expressions.values()))
-        given = {"param": self._parameters_of(tuple(expressions.values()))} if "param" in read else {}
+        read = _reads(expressions.values())
+        given = {"param": self._parameters_of(expressions.values())} if "param" in read else {}
         scope = Scope({name: fields for name, fields in facts.items() if name in read}, **given)
         args, missing = {}, dict[str, None]()
         for name, expression in expressions.items():
@@ -202,6 +201,10 @@ def _findings(
         given["param"] = place.parameters
     scope = Scope({name: fields for name, fields in facts.items() if name in place.reads}, **given)
     return tuple([_finding(rule, scope, proposal, spent, now) for rule in place.rules])
+
+
+def _reads(expressions: Iterable[Expression]) -> frozenset[str]:
+    return frozenset[str]().union(*(each.reads for each in expressions))
 
 
 def _local(now: datetime, zone: ZoneInfo) -> datetime:

@@ -17,7 +17,7 @@ from serving.http.callers import BEARER, ApiKey, Authorization, caller_of, deadl
 from serving.http.desk import Desk
 from serving.http.problems import HttpProblem, responses
 from serving.http.schemas import DevCustomer, DevToken, NewSession, NewTurn, SessionOpened, SessionOut, TurnOut
-from serving.http.streamed import Streamed
+from serving.http.streamed import Streamed, left
 from serving.http.wire import ENDS, HEARTBEAT, event_out, frame, moved
 
 SSE = "text/event-stream"
@@ -102,7 +102,7 @@ async def take_turn(
     key = idempotency_key or body.idempotency_key
     ticket = Ticket.of(caller, deadline_s=deadline)
     accepted = await desk.start(
-        session_id, body.text, locale=body.locale, idempotency_key=key, ticket=ticket, gone=partial(_gone, request)
+        session_id, body.text, locale=body.locale, idempotency_key=key, ticket=ticket, gone=partial(left, request.receive)
     )
     if SSE in accept:
         return Streamed(_turn_frames(desk, accepted), SSE, SSE_HEADERS)
@@ -159,12 +159,6 @@ def _dev(desk: Desk) -> None:
         raise HttpProblem(
             "not-found", "this desk offers no test customers", hint="Set KEEPWORD_DEV=true on a desk of your own."
         )
-
-
-async def _gone(request: Request) -> None:
-    """Returns when the client has left."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _turn_frames(desk: Desk, accepted: AcceptedTurn) -> AsyncGenerator[bytes, None]:

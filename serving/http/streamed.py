@@ -31,7 +31,7 @@ class Streamed(Response):
 
 async def until_left(sending: Coroutine[Any, Any, None], receive: Receive) -> None:
     """Do `sending` to its end, or cancel it when the client leaves before. Raises what it raises."""
-    tasks = (asyncio.ensure_future(sending), asyncio.ensure_future(_left(receive)))
+    tasks = (asyncio.ensure_future(sending), asyncio.ensure_future(left(receive)))
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if tasks[0].done():
@@ -42,6 +42,7 @@ async def until_left(sending: Coroutine[Any, Any, None], receive: Receive) -> No
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _left(receive: Receive) -> None:
+async def left(receive: Receive) -> None:
+    """Returns when the client has left."""
     while (await receive())["type"] != "http.disconnect":
         continue
