@@ -6,7 +6,7 @@ from aiosqlite import Connection, Row
 
 from agents.domain.errors import ToolRefused
 from agents.packs.shop import phrases
-from agents.packs.shop.calendar_days import NEVER, day_of, days_ago, in_days, on_day, stamp
+from agents.packs.shop.calendar_days import day_of, days_ago, in_days, on_day, stamp
 from agents.packs.shop.facts import (
     Coupons,
     Customer,
@@ -32,9 +32,11 @@ async def one(db: Connection, sql: str, *values: object) -> Row | None:
     return next(iter(await db.execute_fetchall(sql, values)), None)
 
 
-async def own_order(db: Connection, call: ToolCall, order_id: str) -> Row:
-    """The order's row. Raises ToolRefused when there is none or it is another customer's: both look the same from outside."""
-    row = await one(db, "SELECT * FROM orders WHERE id = ? AND customer_id = ?", order_id, call.customer_id)
+async def own_order(db: Connection, call: ToolCall, order_id: str, columns: str = "*", joined: str = "") -> Row:
+    """`columns` of the order (o) and of what is `joined` to it, in one query. Raises ToolRefused when there is no such order or
+    it is another customer's: both look the same from outside."""
+    sql = f"SELECT {columns} FROM orders o {joined} WHERE o.id = ? AND o.customer_id = ?"
+    row = await one(db, sql, order_id, call.customer_id)
     if row is None:
         raise ToolRefused(f"no order {order_id} in this account")
     return row
@@ -86,17 +88,16 @@ async def orders(db: Connection, call: ToolCall) -> Orders:
 
 
 async def order(db: Connection, call: ToolCall, order_id: str) -> Order:
-    row = await own_order(db, call, order_id)
-    more = await one(
+    row = await own_order(
         db,
-        "SELECT (SELECT delivered_at FROM parcels WHERE order_id = ?1 AND kind = 'first') AS delivered_at,"
-        " EXISTS (SELECT 1 FROM returns WHERE order_id = ?1) AS return_open,"
-        " EXISTS (SELECT 1 FROM parcels WHERE order_id = ?1 AND kind <> 'first') AS sent_again,"
-        " EXISTS (SELECT 1 FROM coupons WHERE order_id = ?1) AS delay_coupon",
+        call,
         order_id,
+        "o.*, (SELECT delivered_at FROM parcels WHERE order_id = o.id AND kind = 'first') AS delivered_at,"
+        " EXISTS (SELECT 1 FROM returns WHERE order_id = o.id) AS return_open,"
+        " EXISTS (SELECT 1 FROM parcels WHERE order_id = o.id AND kind <> 'first') AS sent_again,"
+        " EXISTS (SELECT 1 FROM coupons WHERE order_id = o.id) AS delay_coupon",
     )
-    assert more is not None  # a SELECT without FROM has one row
-    delivered_on = on_day(more["delivered_at"])
+    delivered_on = on_day(row["delivered_at"])
     state_en, state_zh = phrases.order_state(row["status"], delivered_on, on_day(row["cancelled_at"]))
     return Order(
         id=row["id"],
@@ -112,45 +113,50 @@ async def order(db: Connection, call: ToolCall, order_id: str) -> Order:
         ordered_on=on_day(row["ordered_at"]),
         ordered_days_ago=days_ago(row["ordered_at"], call.now),
         delivered_on=delivered_on,
-        delivered_days_ago=days_ago(more["delivered_at"], call.now),
-        return_open=bool(more["return_open"]),
-        sent_again=bool(more["sent_again"]),
+        delivered_days_ago=days_ago(row["delivered_at"], call.now),
+        return_open=bool(row["return_open"]),
+        sent_again=bool(row["sent_again"]),
         overdue_days=_overdue(row["expected_on"], call) if row["status"] in ("unpaid", "paid", "packed") else 0,
-        delay_coupon=bool(more["delay_coupon"]),
+        delay_coupon=bool(row["delay_coupon"]),
         state_en=state_en,
         state_zh=state_zh,
     )
 
 
 async def parcel(db: Connection, call: ToolCall, order_id: str) -> Parcel:
-    placed = await own_order(db, call, order_id)
-    sent = await one(db, "SELECT * FROM parcels WHERE order_id = ? ORDER BY kind <> 'first' DESC LIMIT 1", order_id)
-    trace = await one(db, "SELECT * FROM traces WHERE order_id = ?", order_id)
-    status: ParcelStatus = sent["status"] if sent else "not_shipped"
-    expected_on = sent["expected_on"] if sent else placed["expected_on"]
-    late_days = _overdue(expected_on, call) if status in ("in_transit", "lost") else 0
-    result: TraceResult = trace["result"] if trace else "none"
+    row = await own_order(
+        db,
+        call,
+        order_id,
+        "o.status AS order_status, coalesce(p.expected_on, o.expected_on) AS expected_on, p.status, p.last_scan_at,"
+        " p.delivered_at, coalesce(p.carrier, '') AS carrier, coalesce(p.tracking, '') AS tracking, t.result, t.opened_at",
+        "LEFT JOIN parcels p ON p.id = (SELECT id FROM parcels WHERE order_id = o.id ORDER BY kind <> 'first' DESC LIMIT 1)"
+        " LEFT JOIN traces t ON t.order_id = o.id",
+    )
+    status: ParcelStatus = row["status"] or "not_shipped"
+    late_days = _overdue(row["expected_on"], call) if status in ("in_transit", "lost") else 0
+    result: TraceResult = row["result"] or "none"
     where_en, where_zh = phrases.parcel_state(
-        status="cancelled" if placed["status"] == "cancelled" else status,
-        carrier=sent["carrier"] if sent else "",
-        tracking=sent["tracking"] if sent else "",
-        expected_on=expected_on,
-        scanned_on=on_day(sent["last_scan_at"]) if sent else "",
-        delivered_on=on_day(sent["delivered_at"]) if sent else "",
+        status="cancelled" if row["order_status"] == "cancelled" else status,
+        carrier=row["carrier"],
+        tracking=row["tracking"],
+        expected_on=row["expected_on"],
+        scanned_on=on_day(row["last_scan_at"]),
+        delivered_on=on_day(row["delivered_at"]),
         late_days=late_days,
         trace=result,
     )
     return Parcel(
         order_id=order_id,
-        carrier=sent["carrier"] if sent else "",
-        tracking=sent["tracking"] if sent else "",
+        carrier=row["carrier"],
+        tracking=row["tracking"],
         status=status,
-        expected_on=expected_on,
+        expected_on=row["expected_on"],
         late_days=late_days,
-        silent_days=days_ago(sent["last_scan_at"], call.now) if sent else NEVER,
-        delivered_days_ago=days_ago(sent["delivered_at"], call.now) if sent else NEVER,
+        silent_days=days_ago(row["last_scan_at"], call.now),
+        delivered_days_ago=days_ago(row["delivered_at"], call.now),
         trace=result,
-        trace_days_ago=days_ago(trace["opened_at"], call.now) if trace else NEVER,
+        trace_days_ago=days_ago(row["opened_at"], call.now),
         where_en=where_en,
         where_zh=where_zh,
     )
@@ -158,15 +164,15 @@ async def parcel(db: Connection, call: ToolCall, order_id: str) -> Parcel:
 
 async def payment(db: Connection, call: ToolCall, order_id: str) -> Payment:
     """An unpaid order has a payment of nothing."""
-    await own_order(db, call, order_id)
-    row = await one(
+    row = await own_order(
         db,
-        "SELECT method, paid_cents, (SELECT coalesce(sum(amount_cents), 0) FROM refunds WHERE order_id = p.order_id) AS back"
-        " FROM payments p WHERE order_id = ?",
+        call,
         order_id,
+        "coalesce(p.method, '') AS method, coalesce(p.paid_cents, 0) AS paid,"
+        " (SELECT coalesce(sum(amount_cents), 0) FROM refunds WHERE order_id = o.id) AS back",
+        "LEFT JOIN payments p ON p.order_id = o.id",
     )
-    paid, back = (row["paid_cents"], row["back"]) if row else (0, 0)
-    return Payment(order_id, row["method"] if row else "", paid, back, paid - back)
+    return Payment(order_id, row["method"], row["paid"], row["back"], row["paid"] - row["back"])
 
 
 async def refunds(db: Connection, call: ToolCall, order_id: str) -> Refunds:
@@ -180,11 +186,11 @@ async def refunds(db: Connection, call: ToolCall, order_id: str) -> Refunds:
 
 
 async def damage(db: Connection, call: ToolCall, order_id: str) -> Damage:
-    await own_order(db, call, order_id)
-    row = await one(db, "SELECT * FROM damage_reports WHERE order_id = ?", order_id)
-    if row is None:
-        return Damage(order_id, filed=False, photos=0, filed_days_ago=NEVER)
-    return Damage(order_id, filed=True, photos=row["photos"], filed_days_ago=days_ago(row["filed_at"], call.now))
+    row = await own_order(
+        db, call, order_id, "coalesce(d.photos, 0) AS photos, d.filed_at", "LEFT JOIN damage_reports d ON d.order_id = o.id"
+    )
+    filed = row["filed_at"] is not None
+    return Damage(order_id, filed=filed, photos=row["photos"], filed_days_ago=days_ago(row["filed_at"], call.now))
 
 
 async def coupons(db: Connection, call: ToolCall) -> Coupons:
