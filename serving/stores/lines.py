@@ -1,11 +1,11 @@
 """The ledger's lines as rows: what each statement may change, so that of two processes at one line only one moves it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agents.domain.words import ActionRecord, ActionStatus
@@ -23,6 +23,7 @@ MOVES = {  # what a line becomes when another one is settled -> what it must sti
     ActionStatus.UNDONE: ActionStatus.DONE.value,
 }
 c = actions.c
+Asked = tuple[Select[Any], Mapping[str, Any]]  # a query and its values
 
 
 async def intend(
@@ -36,7 +37,7 @@ async def intend(
     row = (await connection.execute(select(actions).where(c.key == record.key))).mappings().one_or_none()
     if row is not None and (row["status"] != ActionStatus.FAILED.value or row["customer_id"] != record.customer_id):
         return from_row(row)
-    if permits is not None and not permits(await read(connection, counted(record.customer_id, since))):
+    if permits is not None and not permits(await connection.run_sync(read, counted(record.customer_id, since))):
         record, then = replace(record, status=ActionStatus.FAILED, result={"reason": "no longer permitted"}), ()
     for line in (record, *then):
         anew = update(actions).where(c.key == line.key, c.status == ActionStatus.FAILED.value)
@@ -64,25 +65,29 @@ async def settle(connection: AsyncConnection, record: ActionRecord, then: Sequen
             await connection.execute(insert(actions).values(_row(line)))
 
 
-def of_offer(offer_id: str) -> Select[Any]:
-    return select(actions).where(or_(c.offer_id == offer_id, c.key == offer_id))
-
-
+# Statements are made once, their values given beside them: SQLAlchemy keeps what it compiled of them.
+_OF_OFFER = select(actions).where(or_(c.offer_id == bindparam("offer"), c.key == bindparam("offer")))
 _COUNTED = select(actions).where(c.customer_id == bindparam("customer"), c.status.in_(COUNTED)).order_by(c.at, c.key)
 _COUNTED_SINCE = _COUNTED.where(c.at >= bindparam("since"))
+_UNSETTLED = select(actions).where(c.status.in_(UNSETTLED)).order_by(c.at, c.key)
 
 
-def counted(customer_id: str, since: datetime | None) -> Select[Any]:
-    given = {"customer": customer_id}
-    return _COUNTED.params(given) if since is None else _COUNTED_SINCE.params(given | {"since": since})
+def of_offer(offer_id: str) -> Asked:
+    return _OF_OFFER, {"offer": offer_id}
 
 
-def unsettled() -> Select[Any]:
-    return select(actions).where(c.status.in_(UNSETTLED)).order_by(c.at, c.key)
+def counted(customer_id: str, since: datetime | None) -> Asked:
+    if since is None:
+        return _COUNTED, {"customer": customer_id}
+    return _COUNTED_SINCE, {"customer": customer_id, "since": since}
 
 
-async def read(connection: AsyncConnection, query: Select[Any]) -> tuple[ActionRecord, ...]:
-    return tuple(from_row(row) for row in (await connection.execute(query)).mappings().all())
+def unsettled() -> Asked:
+    return _UNSETTLED, {}
+
+
+def read(connection: Connection, asked: Asked) -> tuple[ActionRecord, ...]:
+    return tuple(from_row(row) for row in connection.execute(*asked).mappings().all())
 
 
 def in_order(lines: Sequence[ActionRecord]) -> tuple[ActionRecord, ...]:

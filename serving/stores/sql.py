@@ -21,6 +21,7 @@ from serving.stores.chain import link
 from serving.stores.engines import lanes, pooled
 from serving.stores.errors import StoreUnavailable
 from serving.stores.lanes import Lane
+from serving.stores.lines import Asked
 from serving.stores.log import SESSION, Log, aware, no_session
 from serving.stores.migrate import upgrade
 from serving.stores.signing import Signer, Verifier
@@ -216,11 +217,8 @@ class SqlStore:
             lock = func.pg_advisory_xact_lock(func.hashtextextended(customer_id, 0))
             await connection.execute(select(lock))
 
-    async def _lines(self, query: Select[Any]) -> tuple[ActionRecord, ...]:
-        def work(connection: Connection) -> tuple[ActionRecord, ...]:
-            return tuple(lines.from_row(row) for row in connection.execute(query).mappings().all())
-
-        return await next(self._reader).run(work)
+    async def _lines(self, asked: Asked) -> tuple[ActionRecord, ...]:
+        return await next(self._reader).run(lambda connection: lines.read(connection, asked))
 
     async def _erase_session(self, connection: AsyncConnection, session: RowMapping) -> None:
         session_id, until = str(session["id"]), session["lease_until"]
