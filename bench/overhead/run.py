@@ -4,6 +4,9 @@ Both servers stay loaded; the one that is not measured is stopped (SIGSTOP), so 
 all of Ray's own processes count as ours. A round measures each load on one and then on the other; ratios are taken within a
 round, and the bars are their medians. The first token is compared twice: as the client sees it, in which the engine's steps and
 its luck with memory weigh most, and less what the engine itself took for it, which leaves what stands around the engine.
+
+A shared machine is now faster, now slower, by more than a server adds. So what the client sees is also compared in pairs: both
+servers awake, the same prompts to one and at once after it to the other, few tokens each.
 """
 
 import json
@@ -29,6 +32,10 @@ from bench.result import Bar, BenchResult, bar, quantile
 ROUNDS: Final = 5
 LOADS: Final = ((1, 6), (16, 16), (64, 64))  # (at once, in all)
 QUICK_LOADS: Final = ((1, 2), (4, 8))
+PAIRS: Final = ((1, 24), (16, 4))
+"""(requests at once, pairs in a round) whose first tokens are compared one against one."""
+QUICK_PAIRS: Final = ((1, 2),)
+PAIR_TOKENS: Final = 4
 PROMPT_TOKENS, TEMPLATE_TOKENS, OUTPUT_TOKENS = 512, 30, 128
 THROUGHPUT_LEAST, TTFT_MOST_MS, INTER_TOKEN_MOST = 0.97, 10.0, 0.02
 SETTLE_REQUESTS: Final = 2
@@ -85,6 +92,20 @@ class Measured:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The same prompts to both sides, one at once after the other: the p50 of their first tokens in seconds."""
+
+    round: int
+    concurrency: int
+    ours_s: float
+    bare_s: float
+
+    @property
+    def added_ms(self) -> float:
+        return (self.ours_s - self.bare_s) * 1000
+
+
 def run(
     *,
     seed: int,
@@ -95,11 +116,11 @@ def run(
     raw: Path | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BenchResult:
-    """Some twenty-five minutes on two cores with five rounds. `raw`: a file for every request's times."""
-    loads, opened = (QUICK_LOADS, sides.stand_ins) if quick else (LOADS, sides.both)
+    """Up to an hour on two cores with five rounds. `raw`: a file for every request's times."""
+    loads, in_pairs, opened = (QUICK_LOADS, QUICK_PAIRS, sides.stand_ins) if quick else (LOADS, PAIRS, sides.both)
     output = 16 if quick else OUTPUT_TOKENS
     prompts = Prompts(seed, None if quick else _tokenizer(model))
-    measured: list[Measured] = []
+    measured, pairs = list[Measured](), list[Pair]()
     with ExitStack() as running:
         folder = running.enter_context(tempfile.TemporaryDirectory(prefix="keepword-overhead-"))
         with starting_on(cores.others):
@@ -111,11 +132,14 @@ def run(
                 bursts = {concurrency: prompts.many(count) for concurrency, count in loads}
                 for side in pair if number % 2 == 0 else reversed(pair):
                     measured += _round(side, pair, client, number, bursts, output, quick=quick)
+                for concurrency, count in in_pairs:
+                    pairs += _in_pairs(pair, client, number, [prompts.many(concurrency) for _ in range(count)])
                 if progress is not None:
                     progress(number + 1, rounds)
     if raw is not None:
-        raw.write_text(json.dumps([asdict(one) for one in measured]), encoding="utf-8")
-    told = result(measured, [name for name in idle], idle)
+        kept = {"loads": [asdict(one) for one in measured], "pairs": [asdict(one) for one in pairs]}
+        raw.write_text(json.dumps(kept), encoding="utf-8")
+    told = result(measured, [name for name in idle], idle, pairs)
     return replace(told, detail={**told.detail, "cores": cores.told()})
 
 
@@ -145,6 +169,22 @@ def _round(
             engine_s = engine_mean_s(told, side.engine_first_tokens(), len(prompts))
             measured.append(Measured(side.name, number, concurrency, burst, cpu_s, engine_s))
     return measured
+
+
+def _in_pairs(sides: Sequence[Side], client: Client, number: int, bursts: Sequence[tuple[str, ...]]) -> list[Pair]:
+    """Each burst to both sides, whose turn it is to be first changing; ours is the first of `sides`."""
+    for side in sides:
+        wait_awake(side)
+        wait_calm(side)
+    pairs = []
+    for place, prompts in enumerate(bursts):
+        first_s: dict[str, float] = {}
+        for side in sides if place % 2 == 0 else reversed(sides):
+            burst = client.send(Order(side.url, side.model, prompts, len(prompts), PAIR_TOKENS, ignore_eos=False))
+            first_s[side.name] = quantile([request.first_token_s for request in burst.requests], 0.5)
+        ours_s, bare_s = (first_s[side.name] for side in sides)
+        pairs.append(Pair(number, len(prompts), ours_s, bare_s))
+    return pairs
 
 
 def engine_mean_s(before: tuple[float, float] | None, after: tuple[float, float] | None, requests: int) -> float | None:
@@ -192,15 +232,19 @@ def _cores_taken(side: Side, seconds: float) -> float:
     return used / (time.monotonic() - began)
 
 
-def result(measured: Sequence[Measured], names: Sequence[str], idle: dict[str, float]) -> BenchResult:
-    """Ratios within each round, medians over rounds. `names`: ours, then the bare one."""
+def result(
+    measured: Sequence[Measured], names: Sequence[str], idle: dict[str, float], in_pairs: Sequence[Pair] = ()
+) -> BenchResult:
+    """Ratios within each round, medians over rounds; the first token over all pairs, where a load has some. `names`: ours,
+    then the bare one."""
     ours, bare = names
     bars: dict[str, Bar] = {}
     for concurrency in sorted({one.concurrency for one in measured}):
         of = {(one.side, one.round): one for one in measured if one.concurrency == concurrency}
         pairs = [(of[ours, number], of[bare, number]) for number in sorted({number for _, number in of})]
         throughput = median(a.burst.tokens_per_s / b.burst.tokens_per_s for a, b in pairs)
-        first_ms = median((a.first_token_p50_s - b.first_token_p50_s) * 1000 for a, b in pairs)
+        of_pairs = [pair.added_ms for pair in in_pairs if pair.concurrency == concurrency]
+        first_ms = median(of_pairs or [(a.first_token_p50_s - b.first_token_p50_s) * 1000 for a, b in pairs])
         inter = median(a.inter_token_p50_s / b.inter_token_p50_s - 1 for a, b in pairs)
         bars[f"throughput_ratio_{concurrency}"] = bar(throughput, THROUGHPUT_LEAST, ">=")
         bars[f"added_first_token_p50_ms_{concurrency}"] = bar(first_ms, TTFT_MOST_MS)
@@ -215,6 +259,7 @@ def result(measured: Sequence[Measured], names: Sequence[str], idle: dict[str, f
         "prompt_tokens_p50": quantile(prompt_tokens, 0.5),
         "idle_cpu_s_per_s": idle,
         "first_token_s": first_tokens(measured),
+        "first_token_in_pairs": paired(in_pairs),
         "cpu_ms_per_token": cpu_per_token(measured),
         "rounds": [one.told() for one in measured],
     }
@@ -231,6 +276,17 @@ def first_tokens(measured: Sequence[Measured]) -> dict[str, dict[str, dict[str, 
         figures = {"p50_least": min(p50s), "p50": median(p50s), "p50_most": max(p50s)}
         figures["mean"] = median(one.first_token_mean_s for one in of)
         told.setdefault(side, {})[str(concurrency)] = {name: round(value, 4) for name, value in figures.items()}
+    return told
+
+
+def paired(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+    """Load -> how many pairs, both sides' p50 in seconds, and the quartiles of what ours added in milliseconds."""
+    told: dict[str, dict[str, float]] = {}
+    for concurrency in sorted({pair.concurrency for pair in pairs}):
+        of = [pair for pair in pairs if pair.concurrency == concurrency]
+        added = {f"added_ms_p{share}": quantile([pair.added_ms for pair in of], share / 100) for share in (25, 50, 75)}
+        p50s = {"ours_s": median(pair.ours_s for pair in of), "bare_s": median(pair.bare_s for pair in of)}
+        told[str(concurrency)] = {"pairs": len(of)} | {name: round(value, 4) for name, value in (p50s | added).items()}
     return told
 
 

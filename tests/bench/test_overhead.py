@@ -11,7 +11,7 @@ import pytest
 
 from bench.overhead.client import Burst, Request
 from bench.overhead.cores import Cores, starting_on
-from bench.overhead.run import Measured, engine_mean_s, result, run
+from bench.overhead.run import Measured, Pair, engine_mean_s, result, run
 from bench.processes import ServerFailed, Tree, called, spent
 
 
@@ -28,6 +28,7 @@ def test_a_quick_run_measures_both_sides_under_every_load() -> None:
     }
     assert all(one["tokens_per_s"] > 0 and 0 < one["first_token_p50_s"] < 5 for one in rounds)
     assert told.bars["throughput_ratio_4"].limit == 0.97
+    assert told.detail["first_token_in_pairs"]["1"]["pairs"] == 2
 
 
 def test_ratios_are_taken_within_a_round_so_a_slow_round_moves_none() -> None:
@@ -44,6 +45,21 @@ def test_a_slower_endpoint_falls_short() -> None:
     pairs = [measured("ours", 0, 1.02, 0.055), measured("bare", 0, 1.0, 0.05)]
     bars = result(pairs, ["ours", "bare"], {}).bars
     assert not any(bar.ok for bar in bars.values())
+
+
+def test_the_first_token_is_compared_in_pairs_where_there_are_some() -> None:
+    loads = [measured("ours", 0, 1.5, 0.05), measured("bare", 0, 1.0, 0.05)]
+    pairs = [Pair(0, 1, base_s + added_s, base_s) for base_s, added_s in ((0.4, 0.004), (0.7, 0.005), (0.4, 0.3))]
+    told = result(loads, ["ours", "bare"], {}, pairs)
+    assert told.bars["added_first_token_p50_ms_1"].value == pytest.approx(5.0)
+    assert told.detail["first_token_in_pairs"]["1"] == {
+        "pairs": 3,
+        "ours_s": 0.7,
+        "bare_s": 0.4,
+        "added_ms_p25": 4.0,
+        "added_ms_p50": 5.0,
+        "added_ms_p75": 300.0,
+    }
 
 
 def test_what_stands_around_the_engine_is_told_apart_from_its_own_luck() -> None:
