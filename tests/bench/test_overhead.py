@@ -11,7 +11,8 @@ import pytest
 
 from bench.overhead.client import Burst, Request
 from bench.overhead.cores import Cores, starting_on
-from bench.overhead.run import Measured, Pair, engine_mean_s, result, run
+from bench.overhead.figures import Measured, Pair, result
+from bench.overhead.run import engine_mean_s, run
 from bench.processes import ServerFailed, Tree, called, spent
 
 
