@@ -24,12 +24,15 @@ from agents.ports import Clock, Model
 from agents.prefix import system_message
 from agents.reflection.check import should_clarify
 from agents.reply.points import Points
+from agents.reply.sentences import split
 from agents.stages import stage
 from agents.tools.decode import Calls, decode_calls
 from agents.tools.gather import REFUSED, Gathered
 
 MIN_YES = 0.6  # probability of "accepts" below which a yes is asked for again before anything happens
 Spent = Sequence[ActionRecord]
+MOST_FURTHER = 2  # requests of one message beside the main one
+ASKED_FOR_PERSON = "the customer asked for a person"
 LEGAL_TASK = "The customer said yes to the open offer."
 
 
@@ -58,7 +61,7 @@ class Decider:
         if plan.act is Act.GREETS or plan.scenario == "small_talk":
             decision.points += [points.text("greet")] if offer is None else points.offer(offer)
         elif self._pack.scenarios[plan.scenario].handoff:
-            self._hand_off(decision, turn_id, state, points, "the customer asked for a person")
+            self._hand_off(decision, turn_id, state, points, ASKED_FOR_PERSON)
         elif should_clarify(plan, state) or (offer is None and plan.act in (Act.ACCEPTS, Act.REJECTS, Act.COUNTERS)):
             decision.points.append(points.text("clarify"))
         elif plan.missing:
@@ -69,8 +72,24 @@ class Decider:
             await self._accepted(decision, turn_id, state, planned, gathered.facts, spent, points)
         else:
             await self._negotiate(decision, turn_id, state, plan, gathered.facts, spent, points)
-        decision.points += [points.also(scenario) for scenario in plan.also[:2]]
+        for scenario in plan.also[:MOST_FURTHER]:
+            self._further(decision, turn_id, state, scenario, gathered.facts, points)
         return decision
+
+    def _further(
+        self, decision: Decision, turn_id: str, state: SessionState, scenario: str, facts: Facts, points: Points
+    ) -> None:
+        """What else the message asks for: a person, or an answer that the facts at hand hold, is given; the rest is noted."""
+        wanted = self._pack.scenarios[scenario]
+        if wanted.handoff:
+            self._hand_off(decision, turn_id, state, points, ASKED_FOR_PERSON)
+            return
+        answer = None if wanted.ladder else points.tell(scenario, facts)
+        if answer is None:
+            decision.points.append(points.also(scenario))
+            return
+        said = {sentence for point in decision.points for sentence in split(point)}
+        decision.points[:0] = [sentence for sentence in split(answer) if sentence not in said]
 
     def too_busy(self, turn_id: str, state: SessionState, points: Points) -> Decision:
         """The engine has too much to do, and without it nobody knows what is wanted: a person takes it."""
@@ -189,13 +208,15 @@ class Decider:
         self._hand_off(decision, turn_id, state, points, "a system does not answer: " + ", ".join(gathered.failed))
 
     def _hand_off(self, decision: Decision, turn_id: str, state: SessionState, points: Points, reason: str) -> None:
-        """Promise a person, or repeat the promise that still stands."""
+        """Promise a person, or repeat the promise that still stands; once in a turn."""
+        raised = (event.handoff for event in decision.events if isinstance(event, HandoffRaised))
         now = self._clock.now()
-        standing = next((handoff for handoff in state.handoffs if handoff.due_at > now), None)
+        standing = next((handoff for handoff in (*state.handoffs, *raised) if handoff.due_at > now), None)
         handoff = standing or new_handoff(self._pack, state, self._clock, reason=reason)
         if standing is None:
             decision.events.append(HandoffRaised(turn_id, handoff))
-        decision.points.append(points.handoff(handoff))
+        if (promise := points.handoff(handoff)) not in decision.points:
+            decision.points.append(promise)
 
 
 def _with(offer: Offer, calls: Calls) -> Offer:

@@ -1,4 +1,4 @@
-"""Cuts a stream of text into sentences. A dot inside a number or an id ends nothing."""
+"""Cuts text, whole or as it comes, into sentences. A dot inside a number or an id ends nothing."""
 
 import re
 
@@ -20,3 +20,8 @@ class SentenceSplitter:
             if sentence:
                 done.append(sentence)
         return done
+
+
+def split(text: str) -> list[str]:
+    """The sentences of a whole text."""
+    return SentenceSplitter().feed(f"{text}\n")
