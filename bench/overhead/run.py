@@ -36,6 +36,7 @@ PAIRS: Final = ((1, 24), (16, 4))
 """(requests at once, pairs in a round) whose first tokens are compared one against one."""
 QUICK_PAIRS: Final = ((1, 2),)
 PAIR_TOKENS: Final = 4
+REST_S: Final = 1.5
 PROMPT_TOKENS, TEMPLATE_TOKENS, OUTPUT_TOKENS = 512, 30, 128
 SETTLE_REQUESTS: Final = 2
 AWAKE_S: Final = 90.0
@@ -95,7 +96,8 @@ def _round(
     measured = []
     with other.tree.paused():
         wait_awake(side)
-        _wake(side, client)
+        settle = Order(side.url, side.model, tuple(f"Say {word}." for word in "ab"), SETTLE_REQUESTS, 4, ignore_eos=False)
+        client.send(settle)
         wait_calm(side)
         for concurrency, prompts in bursts.items():
             order = Order(side.url, side.model, prompts, concurrency, output, ignore_eos=not quick)
@@ -107,15 +109,9 @@ def _round(
     return measured
 
 
-def _wake(side: Side, client: Client) -> None:
-    """A few tokens that nobody measures."""
-    prompts = tuple(f"Say {word}." for word in "ab")
-    client.send(Order(side.url, side.model, prompts, SETTLE_REQUESTS, 4, ignore_eos=False))
-
-
 def _in_pairs(sides: Sequence[Side], client: Client, number: int, bursts: Sequence[tuple[str, ...]]) -> list[Pair]:
-    """Each burst to both sides, whose turn it is to be first changing; ours is the first of `sides`. A side is woken before it
-    is asked: after a second of rest bare vLLM's first token was seen to come a second late."""
+    """Each burst to both sides, whose turn it is to be first changing; ours is the first of `sides`. A side is asked when the
+    other's worker is at rest: it looks for work for a second after the last, and takes the core meanwhile."""
     for side in sides:
         wait_awake(side)
         wait_calm(side)
@@ -123,7 +119,7 @@ def _in_pairs(sides: Sequence[Side], client: Client, number: int, bursts: Sequen
     for place, prompts in enumerate(bursts):
         first_s: dict[str, float] = {}
         for side in sides if place % 2 == 0 else reversed(sides):
-            _wake(side, client)
+            time.sleep(REST_S)
             burst = client.send(Order(side.url, side.model, prompts, len(prompts), PAIR_TOKENS, ignore_eos=False))
             first_s[side.name] = quantile([request.first_token_s for request in burst.requests], 0.5)
         ours_s, bare_s = (first_s[side.name] for side in sides)
