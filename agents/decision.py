@@ -73,19 +73,22 @@ class Decider:
         else:
             await self._negotiate(decision, turn_id, state, plan, gathered.facts, spent, points)
         for scenario in plan.also[:MOST_FURTHER]:
-            self._further(decision, turn_id, state, scenario, gathered.facts, points)
+            self._further(decision, turn_id, state, scenario, gathered, points)
         return decision
 
     def _further(
-        self, decision: Decision, turn_id: str, state: SessionState, scenario: str, facts: Facts, points: Points
+        self, decision: Decision, turn_id: str, state: SessionState, scenario: str, gathered: Gathered, points: Points
     ) -> None:
-        """What else the message asks for: a person, or an answer that the facts at hand hold, is given; the rest is noted."""
+        """What else the message asks for: a person, or an answer that the facts at hand hold, is given; the rest is noted. Of a
+        question about what could not be read, that was said already."""
         wanted = self._pack.scenarios[scenario]
         if wanted.handoff:
             self._hand_off(decision, turn_id, state, points, ASKED_FOR_PERSON)
             return
-        answer = None if wanted.ladder else points.tell(scenario, facts)
+        answer = None if wanted.ladder else points.tell(scenario, gathered.facts)
         if answer is None:
+            if not wanted.ladder and set(wanted.reads) & set(gathered.failed):
+                return
             decision.points.append(points.also(scenario))
             return
         said = {sentence for point in decision.points for sentence in split(point)}

@@ -28,6 +28,7 @@ ASKS = {
     AGAIN: "human_request",
     "Give me a coupon!": "coupon_request",
     "No trace!": "missing_parcel",
+    "KW-1042 is late!": "missing_parcel",
 }
 Say = Callable[..., Awaitable[Reply]]
 
@@ -60,6 +61,12 @@ async def test_a_question_the_facts_at_hand_answer_is_answered_before_the_offer(
     assert "other request" not in reply.text
     assert reply.open_offer is not None
     assert (await say("Give me a coupon!", REFUND)).text.count("other request") == 1  # its facts are not at hand
+
+
+async def test_a_question_about_an_order_that_is_not_found_is_not_noted_for_later(say: Say) -> None:
+    reply = await say("KW-1042 is late!", WHERE)
+    assert "cannot find that number" in reply.text
+    assert "other request" not in reply.text
 
 
 async def test_nothing_is_told_twice(say: Say) -> None:
