@@ -82,17 +82,14 @@ class Decider:
         """What else the message asks for: a person, or an answer that the facts at hand hold, is given; the rest is noted. Of a
         question about what could not be read, that was said already."""
         wanted = self._pack.scenarios[scenario]
+        answer = None if wanted.ladder else points.tell(scenario, gathered.facts)
         if wanted.handoff:
             self._hand_off(decision, turn_id, state, points, ASKED_FOR_PERSON)
-            return
-        answer = None if wanted.ladder else points.tell(scenario, gathered.facts)
-        if answer is None:
-            if not wanted.ladder and set(wanted.reads) & set(gathered.failed):
-                return
+        elif answer is not None:
+            said = {sentence for point in decision.points for sentence in split(point)}
+            decision.points[:0] = [sentence for sentence in split(answer) if sentence not in said]
+        elif wanted.ladder or not set(wanted.reads) & set(gathered.failed):
             decision.points.append(points.also(scenario))
-            return
-        said = {sentence for point in decision.points for sentence in split(point)}
-        decision.points[:0] = [sentence for sentence in split(answer) if sentence not in said]
 
     def too_busy(self, turn_id: str, state: SessionState, points: Points) -> Decision:
         """The engine has too much to do, and without it nobody knows what is wanted: a person takes it."""

@@ -6,7 +6,7 @@ round, and the bars are their medians. The first token is compared twice: as the
 its luck with memory weigh most, and less what the engine itself took for it, which leaves what stands around the engine.
 
 A shared machine is now faster, now slower, by more than a server adds. So what the client sees is also compared in pairs: both
-servers awake, the same prompts to one and at once after it to the other, few tokens each.
+servers awake, the same prompts to one and then to the other, few tokens each.
 """
 
 import json
@@ -54,7 +54,7 @@ def run(
     raw: Path | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BenchResult:
-    """Up to an hour on two cores with five rounds. `raw`: a file for every request's times."""
+    """Some forty-five minutes on two cores with five rounds. `raw`: a file for every request's times."""
     loads, in_pairs, opened = (QUICK_LOADS, QUICK_PAIRS, sides.stand_ins) if quick else (LOADS, PAIRS, sides.both)
     output = 16 if quick else OUTPUT_TOKENS
     prompts = Prompts(seed, None if quick else _tokenizer(model))

@@ -29,6 +29,7 @@ ASKS = {
     "Give me a coupon!": "coupon_request",
     "No trace!": "missing_parcel",
     "KW-1042 is late!": "missing_parcel",
+    "KW-1043 is late!": "missing_parcel",
 }
 Say = Callable[..., Awaitable[Reply]]
 
@@ -42,12 +43,13 @@ async def say(tmp_path: Path) -> AsyncGenerator[Say, None]:
     async with EmbeddedDesk.open(
         pack, model=ScriptedModel([]), data_dir=tmp_path, retriever=retriever, clock=SetClock()
     ) as desk:
-        await desk.start_session("C-008", session_id="ses_1", locale="en")
+        for customer_id in ("C-008", "C-001"):
+            await desk.start_session(customer_id, session_id=customer_id, locale="en")
 
-        async def said(*sentences: str) -> Reply:
+        async def said(*sentences: str, customer_id: str = "C-008") -> Reply:
             text = " ".join(sentences)
             table[text] = (ASKS[sentences[0]], Act.REJECTS if sentences[0].startswith("No") else Act.ASKS)
-            return await desk.say("ses_1", text)
+            return await desk.say(customer_id, text)
 
         yield said
 
@@ -72,7 +74,10 @@ async def test_a_question_about_an_order_that_is_not_found_is_not_noted_for_late
 async def test_nothing_is_told_twice(say: Say) -> None:
     await say(LATE)
     declined = await say("No trace!", LATE, WHERE)
-    assert len(split(declined.text)) == len(set(split(declined.text)))
+    in_time = await say("KW-1043 is late!", WHERE, customer_id="C-001")  # no offer: both requests tell where it is
+    assert in_time.open_offer is None
+    for reply in (declined, in_time):
+        assert len(split(reply.text)) == len(set(split(reply.text)))
 
 
 async def test_what_may_end_in_an_action_is_noted_for_later(say: Say) -> None:

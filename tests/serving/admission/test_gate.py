@@ -1,4 +1,7 @@
-"""The gate under a clock that is moved: room, queue, deadlines, refusals."""
+"""The gate under a clock that is moved: room, queue, deadlines, refusals.
+
+Long: its cases share one bench and its clock.
+"""
 
 import heapq
 import random
