@@ -5,6 +5,7 @@ cost. A variable the user has set is left as it is.
 """
 
 import os
+import socket
 import tempfile
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
@@ -46,6 +47,8 @@ ALTERNATIVES: Final[Mapping[str, Environment]] = {
 # A session's requests go to one desk while it has no more than 1.5 times the average (HAProxy's own bounded loads); requests
 # without a session in their path take turns. Serve writes the value as it is, so it may hold further lines of the section.
 HAPROXY_BALANCE: Final = "hash path,field(2,_),field(1,/)\n    hash-type consistent sdbm avalanche\n    hash-balance-factor 150"
+REPLICA_PORTS: Final = 100
+REPLICA_BLOCKS: Final = range(30_000, 32_700, REPLICA_PORTS)  # below the ports an operating system hands out by itself
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -57,8 +60,11 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def haproxy(port: int) -> dict[str, str]:
-    """Files and ports of one stack's HAProxy, apart from those of another on the same machine. Its status page listens on
-    `port` + 1 and its metrics on `port` + 2, on every interface: Serve gives no choice of address."""
+    """Files and ports of one stack's HAProxy and of what stands behind it, apart from those of another on the same machine:
+    what two share, one answers for the other's customers. HAProxy's status page listens on `port` + 1 and its metrics on
+    `port` + 2, on every interface (Serve gives no choice of address); on `port` + 3 and + 4 Serve's own proxies, to which
+    HAProxy turns while no replica answers."""
+    first = replica_block(port)
     folder = os.path.join(tempfile.gettempdir(), f"keepword-haproxy-{port}")  # short: a socket's path has a limit
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -69,9 +75,33 @@ def haproxy(port: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
         "RAY_SERVE_HAPROXY_STATS_PORT": str(port + 1),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(port + 2),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(port + 3),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(port + 4),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + REPLICA_PORTS),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(os.cpu_count() or 1, 4)),
         "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": HAPROXY_BALANCE,
     }
+
+
+def replica_block(port: int) -> int:
+    """The first of `REPLICA_PORTS` ports that nobody listens on, for the replicas of the stack at `port`. Serve hands a
+    replica's port to HAProxy before the replica has bound it: one that another stack has brings that stack's answers to our
+    customers until Serve sees it. Stacks that start together look in different blocks first; when all are taken, the first
+    must do."""
+    begin = port % len(REPLICA_BLOCKS)
+    blocks: list[int] = [*REPLICA_BLOCKS[begin:], *REPLICA_BLOCKS[:begin]]
+    return next((block for block in blocks if all(map(_free, range(block, block + REPLICA_PORTS)))), blocks[0])
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def replica_logs(log_level: str) -> dict[str, Any]:

