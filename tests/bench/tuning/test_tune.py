@@ -9,9 +9,9 @@ import pytest
 from agents.domain.errors import SettingsInvalid
 from bench.simulator.desk_turns import Admission, attained, steady
 from bench.simulator.profile import Limits, Profile, StepCost
-from bench.tuning.goodput import Level, simulated_goodput
+from bench.tuning.goodput import Goodput, Level, simulated_goodput
 from bench.tuning.settings import Settings, default_settings
-from bench.tuning.tune import Search, run
+from bench.tuning.tune import Reached, Search, run
 
 COST = StepCost(base_s=0.02, weights_s=0.05, token_s=0.0005, sequence_s=0.0005)
 POOR = Limits(max_num_seqs=2, max_num_batched_tokens=8192, kv_cache_memory_bytes=1 << 30)
@@ -29,6 +29,21 @@ def test_a_poor_default_is_improved_and_the_winner_is_written(tmp_path: Path) ->
     table = tomllib.loads((tmp_path / "won.toml").read_text())["model"]["some-model"]["engine"]["gpu"]
     assert table == result.detail["winner"]["engine"]
     assert table["max_num_seqs"] > 2
+
+
+class Collapsing(Search):
+    """Whatever differs from what there is now keeps ten times as much, and nothing in an overload."""
+
+    def measure(self, settings: Settings, arrivals: int, reached: Reached) -> Goodput:
+        return Goodput(5.0, 3.0) if settings == self.now else Goodput(50.0, 0.0)
+
+
+def test_what_collapses_in_an_overload_wins_nothing() -> None:
+    wanted = Collapsing(PROFILE, LEVEL, "some-model", trials=12)
+    result = run(wanted, seed=1, write=None, progress=lambda done, of: None)
+    assert result.detail["winner"] == result.detail["default"]
+    assert result.bars["goodput_to_default"].value == 1.0
+    assert result.bars["overloaded_gain_per_s_on_other_arrivals"].ok
 
 
 def test_more_places_carry_more_turns() -> None:
