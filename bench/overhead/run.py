@@ -1,8 +1,9 @@
 """What our OpenAI endpoint costs against bare `vllm serve`: same engine, arguments, machine, prompts and client, in turns.
 
-Both servers stay loaded; the one that is not measured is stopped (SIGSTOP), so neither takes anything from the other, and
+Both servers are loaded; the one that is not measured is stopped (SIGSTOP), so neither takes anything from the other, and
 all of Ray's own processes count as ours. A round measures each load on one and then on the other; ratios are taken within a
-round, and the bars are their medians. The first token is compared twice: as the client sees it, in which the engine's steps and
+round, and the bars are their medians. Two starts of one engine differ by some 5 % in speed, which is more than a server adds:
+so every round starts both anew. The first token is compared twice: as the client sees it, in which the engine's steps and
 its luck with memory weigh most, and less what the engine itself took for it, which leaves what stands around the engine.
 
 A shared machine is now faster, now slower, by more than a server adds. So what the client sees is also compared in pairs: both
@@ -14,7 +15,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -54,30 +55,29 @@ def run(
     raw: Path | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BenchResult:
-    """Some forty-five minutes on two cores with five rounds. `raw`: a file for every request's times."""
+    """Some fifty minutes on two cores with five rounds. `raw`: a file for every request's times."""
     loads, in_pairs, opened = (QUICK_LOADS, QUICK_PAIRS, sides.stand_ins) if quick else (LOADS, PAIRS, sides.both)
     output = 16 if quick else OUTPUT_TOKENS
     prompts = Prompts(seed, None if quick else _tokenizer(model))
-    measured, pairs = list[Measured](), list[Pair]()
+    measured, pairs, idle = list[Measured](), list[Pair](), dict[str, float]()
     with ExitStack() as running:
-        folder = running.enter_context(tempfile.TemporaryDirectory(prefix="keepword-overhead-"))
+        folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="keepword-overhead-")))
         with starting_on(cores.others):
             client = running.enter_context(Client())
-        servers: AbstractContextManager[tuple[Side, Side]] = opened(Path(folder), model, cores)
-        with servers as pair:
-            idle = {side.name: idle_cpu(side, pair) for side in pair}
-            for number in range(rounds):
-                bursts = {concurrency: prompts.many(count) for concurrency, count in loads}
-                for side in pair if number % 2 == 0 else reversed(pair):
+        for number in range(rounds):
+            bursts = {concurrency: prompts.many(count) for concurrency, count in loads}
+            with opened(folder, model, cores, number) as pair:
+                idle = idle or {side.name: idle_cpu(side, pair) for side in pair}
+                for side in pair if number % 4 < 2 else reversed(pair):
                     measured += _round(side, pair, client, number, bursts, output, quick=quick)
                 for concurrency, count in in_pairs:
                     pairs += _in_pairs(pair, client, number, [prompts.many(concurrency) for _ in range(count)])
-                if progress is not None:
-                    progress(number + 1, rounds)
+            if progress is not None:
+                progress(number + 1, rounds)
     if raw is not None:
         kept = {"loads": [asdict(one) for one in measured], "pairs": [asdict(one) for one in pairs]}
         raw.write_text(json.dumps(kept), encoding="utf-8")
-    told = result(measured, [name for name in idle], idle, pairs)
+    told = result(measured, list(idle), idle, pairs)
     return replace(told, detail={**told.detail, "cores": cores.told()})
 
 

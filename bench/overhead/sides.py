@@ -82,28 +82,37 @@ class Client:
 
 
 @contextmanager
-def both(folder: Path, model: str, cores: Cores) -> Iterator[tuple[Side, Side]]:
-    """(ours, bare), both with the real engine loaded. They start one after the other: loading takes more than serving."""
+def both(folder: Path, model: str, cores: Cores, number: int) -> Iterator[tuple[Side, Side]]:
+    """(ours, bare), both with the real engine loaded. They start one after the other, since loading takes more than serving;
+    which is first changes with the round's number."""
     with ExitStack() as running:
+
+        def ours() -> Side:
+            stack = running.enter_context(running_stack(folder / f"ours-{number}", settings={"KEEPWORD_MODEL": model}))
+            return Side("keepword serve", stack.url, model, Tree(stack.pid), OURS_TELLS)
+
+        def bare() -> Side:
+            side = running.enter_context(server("vllm serve", "bench.overhead.bare", model, folder / f"bare-{number}.log"))
+            return replace(side, engine_metrics=VLLM_TELLS)
+
+        first, second = (ours, bare) if number % 2 == 0 else (bare, ours)
         with starting_on(cores.engine):
-            stack = running.enter_context(running_stack(folder / "ours", settings={"KEEPWORD_MODEL": model}))
-        ours = Side("keepword serve", stack.url, model, Tree(stack.pid), OURS_TELLS)
-        with ours.tree.paused(), starting_on(cores.engine):
-            bare = running.enter_context(server("vllm serve", "bench.overhead.bare", model, folder / "bare.log"))
-        bare = replace(bare, engine_metrics=VLLM_TELLS)
-        for side in (ours, bare):
+            one = first()
+            with one.tree.paused():
+                other = second()
+        for side in (one, other):
             cores.place(side.tree)
-        yield ours, bare
+        yield (one, other) if first is ours else (other, one)
 
 
 @contextmanager
-def stand_ins(folder: Path, model: str, cores: Cores) -> Iterator[tuple[Side, Side]]:
+def stand_ins(folder: Path, model: str, cores: Cores, number: int) -> Iterator[tuple[Side, Side]]:
     """The same small server twice: for trying out the harness, without an engine."""
     with ExitStack() as running, starting_on(cores.others):
         names = ("stand-in a", "stand-in b")
         sides = [
-            running.enter_context(server(name, "bench.overhead.stand_in", model, folder / f"{number}.log"))
-            for number, name in enumerate(names)
+            running.enter_context(server(name, "bench.overhead.stand_in", model, folder / f"{name}-{number}.log"))
+            for name in names
         ]
         yield sides[0], sides[1]
 
