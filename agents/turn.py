@@ -15,6 +15,7 @@ from agents.decision import Decider, new_handoff
 from agents.domain.brownout import Brownout
 from agents.domain.errors import KeepwordError
 from agents.domain.events import (
+    ActionTaken,
     Event,
     FactsGathered,
     HandoffRaised,
@@ -29,7 +30,7 @@ from agents.domain.events import (
 from agents.domain.pack import Pack
 from agents.domain.render import joined
 from agents.domain.session import SessionState, apply
-from agents.domain.words import Act, Locale
+from agents.domain.words import Act, ActionRecord, Locale
 from agents.known import Known, KnownSessions
 from agents.lease import LeaseLost, Leases
 from agents.ledger.ledger import LOOK_BACK
@@ -47,6 +48,8 @@ from agents.tools.gather import gather
 log = masked_log("keepword.turn")
 MIN_PLAN_S = 0.2  # whatever the caller's deadline: retrieval plans when the model does not in this time
 MIN_DRAFT_S = 1.0  # with less time than this left, the reply is the pack's wording alone
+DECIDED_S, SENTENCE_S = 0.5, 0.01
+"""How long what was decided, and then a drafted sentence, may wait for what comes next, to be stored and seen with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,8 @@ class TurnLimits:
 class Recorder:
     """Appends a turn's events and keeps the state folded; knows what the turn spent.
 
-    What is held is written with the next event that must not wait: the customer sees nothing that is not stored, and a turn
-    takes few transactions."""
+    What is held is written with the next event that must not wait, or when it has waited long enough: the customer sees nothing
+    that is not stored, and a turn takes few transactions."""
 
     def __init__(
         self, store: Store, clock: Clock, accepted: AcceptedTurn, started: StoredEvent, tape: Tape, stages: Stages
@@ -91,6 +94,8 @@ class Recorder:
         self._last = accepted.resumed or started
         self._holder = accepted.holder
         self._held: list[Event] = []
+        self._due: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Task[None] | None = None
         self.turn_id = accepted.turn_id
         self.state = apply(accepted.state, started.event)
         self.ended, self._sure = False, True
@@ -110,15 +115,44 @@ class Recorder:
         self._held.append(event)
         self.state = apply(self.state, event)
 
+    def write_within(self, seconds: float) -> None:
+        """Store what is held no later than that, beside what else the turn does. What goes wrong then the next write raises."""
+        loop = asyncio.get_running_loop()
+        due_at = loop.time() + seconds
+        if self._due is None or due_at < self._due.when():
+            self.leave()
+            self._due = loop.call_at(due_at, self._write_beside)
+
+    def leave(self) -> None:
+        """Nothing more is written by itself."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    def _write_beside(self) -> None:
+        self._due, before = None, self._writing
+        if before is not None and not before.done():
+            self.write_within(SENTENCE_S)
+        elif before is None or before.exception() is None:
+            self._writing = asyncio.ensure_future(self._write(None))
+
     async def write(self, *, release: bool = False) -> None:
         """Store what is held; `release`: the turn's lease ends with it. A turn out of time is cut after a write, not in it."""
+        self.leave()
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await writing
+        await self._write(self._holder if release else None)
+
+    async def _write(self, release: str | None) -> None:
         held, self._held = self._held, []
         if not held:
             return
         try:
-            self._last = await self._append(held, self._holder if release else None)
+            self._last = await self._append(held, release)
         except KeepwordError:  # what is not stored goes with the next write, but for an end that was none
-            self._held, self._sure = [each for each in held if not isinstance(each, Taped | TurnDone | TurnFailed)], False
+            kept = [each for each in held if not isinstance(each, Taped | TurnDone | TurnFailed)]
+            self._held, self._sure = [*kept, *self._held], False
             raise
 
     async def _append(self, events: Sequence[Event], release: str | None) -> StoredEvent:
@@ -254,6 +288,7 @@ class TurnLoop:
             log.exception("turn failed", extra={"session_id": accepted.session_id, "turn_id": accepted.turn_id})
             await self._fail(recorder, error)
         finally:
+            recorder.leave()
             if recorder.ended:  # its last write gave the session back
                 self._leases.let_go(accepted.session_id, accepted.holder)
                 if (known := recorder.known) is not None:
@@ -277,8 +312,10 @@ class TurnLoop:
         recorder.hold(Planned(recorder.turn_id, plan, exemplars, clauses, recorder.spent_s("retrieve", "plan")))
 
         call = ToolCall(recorder.state.customer_id, self._clock.now())
-        reads = self._pack.scenarios[plan.scenario].reads if plan.act is not Act.GREETS or before.open_offer else ()
-        spent = await self._lasting.actions(recorder.state.customer_id, since=self._clock.now() - LOOK_BACK)
+        scenario, spent = self._pack.scenarios[plan.scenario], tuple[ActionRecord, ...]()
+        reads = scenario.reads if plan.act is not Act.GREETS or before.open_offer else ()
+        if scenario.ladder and not plan.missing:  # there may be something to offer or to do
+            spent = await self._lasting.actions(recorder.state.customer_id, since=self._clock.now() - LOOK_BACK)
         with stage("tools"):
             gathered = await gather(self._back_office, reads, plan.slots, call)
         if reads:
@@ -292,7 +329,9 @@ class TurnLoop:
                 said = await self._decider.decide(recorder.turn_id, recorder.state, planned, gathered, spent, points)
         for event in said.events:
             recorder.hold(event)
-        await recorder.write()
+        if any(isinstance(event, ActionTaken) for event in said.events):
+            await recorder.write()
+        recorder.write_within(DECIDED_S)
         recorder.calls += said.calls
         await self._say(recorder, started, tuple(said.points), said.clause_ids)
 
@@ -312,7 +351,7 @@ class TurnLoop:
             recorder.hold(ReplySentence(recorder.turn_id, len(sentences), said.text, said.source))
             sentences.append(said.text)
             if said.source == "model":  # the pack's own sentences come all at once, with the end
-                await recorder.write()
+                recorder.write_within(SENTENCE_S)
         for reason in report.objections:
             log.info("not said: %s", reason, extra={"turn_id": recorder.turn_id})
         recorder.calls += report.calls

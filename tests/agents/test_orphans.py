@@ -14,7 +14,7 @@ from agents.domain.words import Act, ActionRecord, ActionStatus
 from agents.lease import TTL_S
 from agents.packs.loader import load_pack, tools_module
 from agents.passing_store import PassingStore
-from agents.ports import AppendPlace
+from agents.ports import AppendPlace, ModelChunk, ModelRequest
 from agents.tools.backoffice import PackBackOffice
 from agents.tools.registry import collect
 from agents.turn import AcceptedTurn
@@ -104,6 +104,18 @@ class Visit:
         return await self.desk.store.intend(line)
 
 
+class Pondering(ScriptedModel):
+    """Says nothing, after a moment."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelChunk, None]:
+        await asyncio.sleep(0.02)
+        async for chunk in super().stream(request):
+            yield chunk
+
+
 @asynccontextmanager
 async def visiting(folder: Path) -> AsyncGenerator[Visit, None]:
     pack, clock = load_pack("shop"), SetClock()
@@ -114,7 +126,7 @@ async def visiting(folder: Path) -> AsyncGenerator[Visit, None]:
     try:
         async with EmbeddedDesk.open(
             pack,
-            model=ScriptedModel([]),
+            model=Pondering(),
             data_dir=folder,
             retriever=TableRetriever(pack, TABLE),
             store=store,
@@ -141,7 +153,10 @@ async def test_a_turn_that_died_before_anything_was_done_is_answered_from_its_me
 
 
 @pytest.mark.parametrize("at", [TurnDone, HandoffRaised])
-async def test_what_a_dead_attempt_already_said_does_not_count(tmp_path: Path, at: type[Event]) -> None:
+async def test_what_a_dead_attempt_already_decided_does_not_count(
+    tmp_path: Path, at: type[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.turn.DECIDED_S", 0.01)  # as where a sentence is long in coming
     async with visiting(tmp_path) as visit:
         if at is HandoffRaised:  # the customer declines everything there is, and is promised a person
             for _ in range(3):

@@ -3,6 +3,7 @@
 Long: its cases share one visit and its script.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ from agents.domain.session import SessionState, fold
 from agents.domain.words import Act, ActionStatus
 from agents.packs.loader import load_pack, tools_module
 from agents.passing_store import PassingStore
-from agents.ports import AppendPlace, ModelRequest, Store
+from agents.ports import AppendPlace, ModelChunk, ModelRequest, Store
+from agents.reply.drafter import ReplyStyle
 from agents.tools.backoffice import PackBackOffice
 from agents.turn import TurnLimits, TurnLoop
 from serving.embedded import put_together
@@ -362,18 +364,52 @@ class Counting(PassingStore):
         return await super().events(session_id, after_seq=after_seq)
 
 
+DECIDED = ["plan", "facts", "verdicts", "offer"]
+SAID = "reply.sentence"
+
+
 async def test_a_turn_takes_few_writes_and_the_next_one_no_read(open_visit: Open) -> None:
     visit = await open_visit(over=Counting)
     for text in (BROKEN, NO, YES):
         await visit.take(text)
     counting = visit.counting
     assert counting.reads == 1
-    assert counting.groups[:3] == [
-        ["plan", "facts", "verdicts", "offer"],
-        ["reply.sentence"],
-        ["reply.sentence", "reply.sentence", "tape", "turn.done"],
-    ]
-    assert len(counting.groups) == 9
+    offered, _, acted, told = counting.groups
+    assert offered == [*DECIDED, SAID, SAID, SAID, "tape", "turn.done"]
+    assert "action" in acted  # what was done is not kept waiting for words
+    assert set(told) == {SAID, "tape", "turn.done"}
+
+
+@pytest.mark.parametrize("long", ["the first sentence", "the second sentence"])
+async def test_what_waits_for_a_slow_model_is_stored_meanwhile(
+    open_visit: Open, monkeypatch: pytest.MonkeyPatch, long: str
+) -> None:
+    class Slow(ScriptedModel):
+        async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelChunk, None]:
+            async for chunk in super().stream(request):
+                if chunk.text == (" Really" if long == "the second sentence" else "I'm"):
+                    await asyncio.sleep(0.2)
+                yield chunk
+
+    monkeypatch.setattr("agents.turn.DECIDED_S", 0.05)
+    monkeypatch.setattr(f"{__name__}.ScriptedModel", Slow)
+    visit = await open_visit(obedient(f"{DRAFT} Really sorry."), over=Counting)
+    monkeypatch.setattr(visit.loop._reply, "_style", ReplyStyle(max_sentences=2))
+    await visit.take(BROKEN)
+    stored, *rest = visit.counting.groups
+    assert stored == [*DECIDED] if long == "the first sentence" else [*DECIDED, SAID]
+    assert len(rest) == 1
+
+
+async def test_a_write_beside_the_draft_that_fails_fails_the_turn(open_visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.turn.DECIDED_S", 0.0)
+    visit = await open_visit(over=Counting)
+    visit.counting.failing = Planned
+    await visit.take(BROKEN)
+    types = [s.event.type for s in await visit.store.events(visit.session_id)]
+    assert types[2:6] == DECIDED
+    assert types[-3:] == ["handoff", "tape", "error"]
+    assert "7.47 EUR" in await visit.say(NO)
 
 
 async def test_what_another_replica_did_meanwhile_is_not_missed(open_visit: Open, pack: Pack) -> None:
@@ -405,7 +441,7 @@ async def test_what_could_not_be_stored_is_stored_with_the_end_of_the_failed_tur
     visit.counting.failing = Planned
     await visit.take(BROKEN)
     types = [s.event.type for s in await visit.store.events(visit.session_id)]
-    assert types[2:] == ["plan", "facts", "verdicts", "offer", "handoff", "tape", "error"]
+    assert types[2:] == [*DECIDED, SAID, SAID, SAID, "handoff", "tape", "error"]
     assert "7.47 EUR" in await visit.say(NO)
 
 

@@ -22,5 +22,5 @@ async def test_the_calls_made_again_are_counted_as_the_turns_they_were(tmp_path:
 async def test_it_measures_every_way(tmp_path: Path) -> None:
     result = await run(quick=True, progress=lambda done, total: None)
     assert set(result.bars) == {"metrics_ms_a_turn", "traces_ms_a_turn", "engine_step_ms", "scrape_ms", "log_line_ms"}
-    assert result.detail["calls_a_turn"] > 10
+    assert result.detail["calls_a_turn"] > 8
     assert all(len(each) == 3 for each in result.detail["rounds_ms_a_turn"].values())
