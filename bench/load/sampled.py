@@ -1,7 +1,8 @@
 """Whose CPU time a serving process spends: ours, Ray's or the embedder's, by sampling it from outside while it serves.
 
 py-spy looks at the Python threads; what native threads take (Ray's core worker, gRPC) is read from the operating system and
-counts as Ray's: the code that is ours runs in Python threads.
+counts as Ray's: the code that is ours runs in Python threads. So does the thread in which gRPC's asyncio waits for its sockets:
+it is Python's by name only.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ SOAK_ROOMS: Final[Mapping[str, Sequence[str]]] = {
     EMBEDDER: ("/retrieval/embedding", "/retrieval/e5/", "/onnxruntime/"),
     **ROOMS,
 }
+_POLLER: Final = "_poll_wrapper"  # of gRPC's PollerCompletionQueue, in the thread's name
 _FILE: Final = re.compile(r"\((.*?)(?::\d+)?\)$")
 
 
@@ -54,22 +56,24 @@ async def sample(pid: int, seconds: float) -> Sampled | None:
         out = Path(folder) / "stacks"
         watched = await _output(spy, "dump", "--json", "--nonblocking", "--pid", str(pid))
         before = thread_cpu_s(pid)
-        record = ("record", "--format", "raw", "--full-filenames", "--nonblocking", "--rate", str(RATE_PER_S))
+        record = ("record", "--format", "raw", "--full-filenames", "--threads", "--nonblocking", "--rate", str(RATE_PER_S))
         done = await _output(spy, *record, "--duration", f"{max(1, round(seconds))}", "--output", str(out), "--pid", str(pid))
         after = thread_cpu_s(pid)
         if watched is None or done is None or not out.exists():
             return None
-        python = {int(thread["os_thread_id"]) for thread in json.loads(watched) if thread.get("os_thread_id")}
+        threads = [thread for thread in json.loads(watched) if _POLLER not in (thread.get("thread_name") or "")]
+        python = {int(thread["os_thread_id"]) for thread in threads if thread.get("os_thread_id")}
         return shared_out(out.read_text(encoding="utf-8").splitlines(), before, after, python)
     return None  # the process ended meanwhile
 
 
 def shared_out(stacks: Iterable[str], before: Mapping[int, float], after: Mapping[int, float], python: set[int]) -> Sampled:
-    """`stacks` as py-spy writes them: frames from the outermost, `;` between them, and how often. Threads' CPU in seconds."""
+    """`stacks` as py-spy writes them: the thread, frames from the outermost, `;` between them, and how often. Threads' CPU in
+    seconds; `python` are those that run Python."""
     seen: Counter[str] = Counter()
     for line in stacks:
         frames, _, count = line.rpartition(" ")
-        if frames and count.isdigit():
+        if frames and count.isdigit() and _POLLER not in frames.partition(";")[0]:
             seen[room_of(_files(frames), SOAK_ROOMS)] += int(count)
     spent = {thread: seconds - before.get(thread, 0.0) for thread, seconds in after.items()}
     in_python = sum(seconds for thread, seconds in spent.items() if thread in python)

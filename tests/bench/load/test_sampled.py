@@ -9,9 +9,13 @@ import pytest
 from bench.load.sampled import EMBEDDER, NATIVE, RAY, as_detail, sample, shared_out
 
 STACKS = (
-    "<module> (/x/ray/_private/worker.py:9);handle (/x/ray/serve/_private/replica.py:20);turn (/repo/agents/turn.py:7) 50",
-    "<module> (/x/ray/_private/worker.py:9);turn (/repo/agents/turn.py:9);remote (/x/ray/serve/handle.py:3) 30",
-    "run (/usr/lib/python3.11/threading.py:1);embed (/repo/retrieval/embedding.py:30);run (/x/onnx/session.py:2) 20",
+    "thread (7): MainThread;<module> (/x/ray/_private/worker.py:9);"
+    "handle (/x/ray/serve/_private/replica.py:20);turn (/repo/agents/turn.py:7) 50",
+    "thread (7): MainThread;<module> (/x/ray/_private/worker.py:9);"
+    "turn (/repo/agents/turn.py:9);remote (/x/ray/serve/handle.py:3) 30",
+    "thread (8): search_0;run (/usr/lib/python3.11/threading.py:1);embed (/repo/retrieval/embedding.py:30);"
+    "run (/x/onnx/session.py:2) 20",
+    "thread (9): Thread-1 (_poll_wrapper);run (/usr/lib/python3.11/threading.py:1) 40",
 )
 
 
