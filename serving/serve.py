@@ -71,6 +71,7 @@ def run_until_stopped(settings: Settings, engine: serve.Application | None = Non
             with _spinning(console, "finishing the turns under way"):
                 serve.shutdown()  # type: ignore[no-untyped-call]
                 ray.shutdown()
+            serve_settings.tidy(settings)
 
 
 def _say_who_may_enter(settings: Settings, console: Console) -> None:

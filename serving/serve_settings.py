@@ -5,6 +5,7 @@ cost. A variable the user has set is left as it is.
 """
 
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Mapping, MutableMapping
@@ -65,7 +66,7 @@ def haproxy(port: int) -> dict[str, str]:
     `port` + 2, on every interface (Serve gives no choice of address); on `port` + 3 and + 4 Serve's own proxies, to which
     HAProxy turns while no replica answers."""
     first = replica_block(port)
-    folder = os.path.join(tempfile.gettempdir(), f"keepword-haproxy-{port}")  # short: a socket's path has a limit
+    folder = _haproxy_folder(port)
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
@@ -82,6 +83,15 @@ def haproxy(port: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(os.cpu_count() or 1, 4)),
         "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": HAPROXY_BALANCE,
     }
+
+
+def tidy(settings: Settings) -> None:
+    """Remove what the HAProxy of a stack that has ended left behind."""
+    shutil.rmtree(_haproxy_folder(settings.port), ignore_errors=True)
+
+
+def _haproxy_folder(port: int) -> str:
+    return os.path.join(tempfile.gettempdir(), f"keepword-haproxy-{port}")  # short: a socket's path has a limit
 
 
 def replica_block(port: int) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from serving.serve_settings import (
     environment,
     replica_block,
     replica_logs,
+    tidy,
 )
 from serving.settings import Settings
 
@@ -50,6 +52,16 @@ def test_no_replica_gets_a_port_of_another_stack() -> None:
     assert replica_block(8000) == first
     assert {replica_block(8000), replica_block(8001)} <= set(REPLICA_BLOCKS)
     assert abs(replica_block(8000) - replica_block(8001)) >= REPLICA_PORTS
+
+
+def test_a_stack_that_has_ended_leaves_no_files_of_haproxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ended, other = (Settings.load(ingress="haproxy", port=port) for port in (8000, 8010))
+    for settings in (ended, other):
+        Path(environment(settings)["RAY_SERVE_HAPROXY_SOCKET_PATH"]).parent.mkdir()
+    tidy(ended)
+    assert [left.name for left in tmp_path.iterdir()] == ["keepword-haproxy-8010"]
+    tidy(ended)
 
 
 def test_serves_own_lines_are_there_for_who_looks_for_a_fault() -> None:
