@@ -46,7 +46,7 @@ def tune(
     profile: Annotated[str, typer.Option(help="A simulated engine: `cpu`, or GPU-MODEL.")] = "l4-qwen3-8b-fp8",
     real: Annotated[bool, typer.Option("--real", help="The real engine on this CPU instead (minutes a candidate).")] = False,
     slo: Annotated[float, typer.Option(help="First verified sentence within so many seconds, for 95 % of the turns.")] = 1.0,
-    trials: Annotated[int, typer.Option(min=1, help="Candidates at most.")] = 60,
+    trials: Annotated[int, typer.Option(min=1, help="Candidates at most.")] = 150,
     model: Annotated[str | None, typer.Option(help="The name in models.toml the winner is written for.")] = None,
     write: Annotated[Path | None, typer.Option(help="Write the winner's table of models.toml to this file.")] = None,
 ) -> None:

@@ -53,9 +53,8 @@ def suggested(trial: optuna.Trial | optuna.trial.FixedTrial, limits: Limits, *, 
     }
     if not serve:
         return Settings(engine, default_settings(limits).admission)
-    ongoing = round(places * trial.suggest_float("ongoing_per_place", 0.5, 3.0))
-    queued = trial.suggest_int("max_queued_requests", 8, 4096, log=True)
-    return Settings(engine, Admission(max(1, ongoing), queued))
+    ongoing = trial.suggest_int("max_ongoing_requests", 4, 2048, log=True)
+    return Settings(engine, Admission(ongoing, trial.suggest_int("max_queued_requests", 1, 1024, log=True)))
 
 
 def as_toml(model: str, profile: str, settings: Settings, said: str) -> str:

@@ -22,7 +22,7 @@ from bench.tuning.real import real_goodput
 from bench.tuning.settings import Settings, as_toml, default_settings, suggested
 from serving.engine.validate import validate
 
-PATIENCE: Final = 25
+PATIENCE: Final = 40
 OTHER_ARRIVALS: Final = 3
 
 Reached = Callable[[float], None]
@@ -84,7 +84,7 @@ def search(wanted: Search, *, seed: int, progress: Callable[[int, int], None]) -
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=10),
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=20),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3),
     )
 
