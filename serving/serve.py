@@ -41,7 +41,8 @@ def run_until_stopped(settings: Settings, engine: serve.Application | None = Non
     `engine` is an application to use in place of the configured model's (`engine.deployment.model_app`)."""
     console, began = Console(stderr=True, soft_wrap=True), time.monotonic()
     signal.signal(signal.SIGTERM, _interrupt)
-    check_port(settings.host, settings.port)
+    for port in serve_settings.ports(settings):
+        check_port(settings.host, port)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     log_format = settings.log_format or ("text" if sys.stderr.isatty() else "json")
     settings = settings.model_copy(update={"data_dir": settings.data_dir.resolve(), "log_format": log_format})

@@ -85,6 +85,11 @@ def haproxy(port: int) -> dict[str, str]:
     }
 
 
+def ports(settings: Settings) -> range:
+    """What a stack listens on beside its replicas; see `haproxy`."""
+    return range(settings.port, settings.port + (5 if settings.ingress == "haproxy" else 1))
+
+
 def tidy(settings: Settings) -> None:
     """Remove what the HAProxy of a stack that has ended left behind."""
     shutil.rmtree(_haproxy_folder(settings.port), ignore_errors=True)

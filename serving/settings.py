@@ -1,6 +1,7 @@
 """Settings: read once from KEEPWORD_* variables and the command line, frozen, and loud about what is misspelt or malformed."""
 
 import difflib
+import errno
 import os
 import socket
 from pathlib import Path
@@ -114,10 +115,12 @@ class Settings(BaseSettings):
 def check_port(host: str, port: int) -> None:
     """Raises SettingsInvalid when nobody could listen there: better now than after a minute's start."""
     try:
+        if port > 65_535:  # `getaddrinfo` would take it for another one
+            raise OSError(errno.EADDRNOTAVAIL, "there is no such port")
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        hint = f"Is it running already? Choose another with --port, for example --port {port + 1 if port < 65535 else 8000}."
+        hint = f"Is it running already? Choose another with --port, for example --port {port + 5 if port < 65_500 else 8000}."
         raise SettingsInvalid(f"{host}:{port} cannot be listened on: {error.strerror}", hint=hint) from error

@@ -21,6 +21,7 @@ from serving.serve_settings import (
     REPLICA_PORTS,
     apply,
     environment,
+    ports,
     replica_block,
     replica_logs,
     tidy,
@@ -39,6 +40,8 @@ def test_what_the_user_has_set_is_left_as_it_is() -> None:
 def test_two_stacks_on_one_machine_share_no_file_and_no_port_of_haproxy() -> None:
     one, other = (environment(Settings.load(ingress="haproxy", port=port)) for port in (8000, 8010))
     own = {name for name in one if one[name] != other[name]}
+    bound = {int(one[name]) for name in one if name.endswith("_PORT") and "DIRECT_INGRESS" not in name}
+    assert bound < set(ports(Settings.load(ingress="haproxy", port=8000)))
     assert {name for name in one if name.endswith(("_LOC", "_PATH", "_BASE", "_FILE", "_PORT"))} == own
 
 

@@ -69,6 +69,8 @@ def test_a_port_in_use_is_said_before_anything_starts() -> None:
         taken.listen()
         with pytest.raises(SettingsInvalid, match="cannot be listened on") as raised:
             check_port("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(SettingsInvalid, match="65536 cannot be listened on"):
+        check_port("127.0.0.1", 65_536)
     assert "--port" in raised.value.hint
 
 
