@@ -55,7 +55,8 @@ def run(
     raw: Path | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BenchResult:
-    """Some fifty minutes on two cores with five rounds. `raw`: a file for every request's times."""
+    """On two cores five rounds take an hour, on slow ones half as long again. `raw`: a file for every request's times, written
+    after every round: what was measured outlives a run that is cut short."""
     loads, in_pairs, opened = (QUICK_LOADS, QUICK_PAIRS, sides.stand_ins) if quick else (LOADS, PAIRS, sides.both)
     output = 16 if quick else OUTPUT_TOKENS
     prompts = Prompts(seed, None if quick else _tokenizer(model))
@@ -72,11 +73,11 @@ def run(
                     measured += _round(side, pair, client, number, bursts, output, quick=quick)
                 for concurrency, count in in_pairs:
                     pairs += _in_pairs(pair, client, number, [prompts.many(concurrency) for _ in range(count)])
+            if raw is not None:
+                kept = {"loads": [asdict(one) for one in measured], "pairs": [asdict(one) for one in pairs]}
+                raw.write_text(json.dumps(kept), encoding="utf-8")
             if progress is not None:
                 progress(number + 1, rounds)
-    if raw is not None:
-        kept = {"loads": [asdict(one) for one in measured], "pairs": [asdict(one) for one in pairs]}
-        raw.write_text(json.dumps(kept), encoding="utf-8")
     told = result(measured, list(idle), idle, pairs)
     return replace(told, detail={**told.detail, "cores": cores.told()})
 

@@ -1,10 +1,12 @@
 """The harness of `bench overhead`, in small: two servers that are alike are told to be alike in everything but noise."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -21,8 +23,9 @@ def measured(side: str, number: int, first_s: float, step_s: float) -> Measured:
     return Measured(side, number, 1, Burst((request,), request.total_s), {"engine": 1.0})
 
 
-def test_a_quick_run_measures_both_sides_under_every_load() -> None:
-    told = run(seed=1, quick=True, model="qwen2.5-coder-0.5b", rounds=1, cores=Cores.shared(), raw=None)
+def test_a_quick_run_measures_both_sides_under_every_load(tmp_path: Path) -> None:
+    raw = tmp_path / "raw.json"
+    told = run(seed=1, quick=True, model="qwen2.5-coder-0.5b", rounds=1, cores=Cores.shared(), raw=raw)
     rounds = told.detail["rounds"]
     assert {(one["side"], one["concurrency"]) for one in rounds} == {
         (side, concurrency) for side in ("stand-in a", "stand-in b") for concurrency in (1, 4)
@@ -30,6 +33,8 @@ def test_a_quick_run_measures_both_sides_under_every_load() -> None:
     assert all(one["tokens_per_s"] > 0 and 0 < one["first_token_p50_s"] < 5 for one in rounds)
     assert told.bars["throughput_ratio_4"].limit == 0.97
     assert told.detail["first_token_in_pairs"]["1"]["pairs"] == 2
+    kept = json.loads(raw.read_text())
+    assert (len(kept["loads"]), len(kept["pairs"])) == (4, 2)
 
 
 def test_ratios_are_taken_within_a_round_so_a_slow_round_moves_none() -> None:
