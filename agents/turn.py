@@ -331,7 +331,8 @@ class TurnLoop:
             recorder.hold(event)
         if any(isinstance(event, ActionTaken) for event in said.events):
             await recorder.write()
-        recorder.write_within(DECIDED_S)
+        else:
+            recorder.write_within(DECIDED_S)
         recorder.calls += said.calls
         await self._say(recorder, started, tuple(said.points), said.clause_ids)
 

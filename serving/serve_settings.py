@@ -6,12 +6,12 @@ cost. A variable the user has set is left as it is.
 
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
-from serving.settings import Settings
+from agents.domain.errors import SettingsInvalid
+from serving.settings import Settings, check_port
 
 Environment = Mapping[str, str]
 
@@ -110,13 +110,11 @@ def replica_block(port: int) -> int:
 
 
 def _free(port: int) -> bool:
-    with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+    try:
+        check_port("127.0.0.1", port)
+    except SettingsInvalid:
+        return False
+    return True
 
 
 def replica_logs(log_level: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Whose CPU time a serving process spends: ours, Ray's or the embedder's, by sampling it from outside while it serves.
 
 py-spy looks at the Python threads; what native threads take (Ray's core worker, gRPC) is read from the operating system and
-counts as Ray's: the code that is ours runs in Python threads. So does the thread in which gRPC's asyncio waits for its sockets:
-it is Python's by name only.
+counts as Ray's: the code that is ours runs in Python threads. The thread in which gRPC's asyncio waits for its
+sockets counts as Ray's, too: it is Python's by name only.
 """
 
 import asyncio

@@ -55,8 +55,8 @@ def run(
     raw: Path | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BenchResult:
-    """On two cores five rounds take an hour, on slow ones half as long again. `raw`: a file for every request's times, written
-    after every round: what was measured outlives a run that is cut short."""
+    """A round takes many minutes (17 on 2 x Intel Xeon). `raw`: a file for every request's times, written after every round:
+    what was measured outlives a run that is cut short."""
     loads, in_pairs, opened = (QUICK_LOADS, QUICK_PAIRS, sides.stand_ins) if quick else (LOADS, PAIRS, sides.both)
     output = 16 if quick else OUTPUT_TOKENS
     prompts = Prompts(seed, None if quick else _tokenizer(model))

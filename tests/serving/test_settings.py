@@ -69,9 +69,12 @@ def test_a_port_in_use_is_said_before_anything_starts() -> None:
         taken.listen()
         with pytest.raises(SettingsInvalid, match="cannot be listened on") as raised:
             check_port("127.0.0.1", taken.getsockname()[1])
+    assert "--port" in raised.value.hint
+
+
+def test_a_port_that_does_not_exist_is_not_taken_for_another() -> None:
     with pytest.raises(SettingsInvalid, match="65536 cannot be listened on"):
         check_port("127.0.0.1", 65_536)
-    assert "--port" in raised.value.hint
 
 
 def test_a_free_port_is_free_afterwards() -> None:
