@@ -109,9 +109,11 @@ class Searcher:
         matching = among[shares[among] > 0]
         wordiest = matching[np.argsort(-shares[matching], kind="stable")[:depth]]
         near, cosines = self.index.vectors.search(query.vector, depth, among=among)
-        only_worded = np.setdiff1d(wordiest, near)
-        rest, rest_cosines = self.index.vectors.search(query.vector, len(only_worded), among=only_worded)
-        candidates, cosines = np.concatenate([near, rest]), np.concatenate([cosines, rest_cosines])
+        is_near = np.zeros(len(shares), dtype=bool)
+        is_near[near] = True
+        rest = wordiest[~is_near[wordiest]]
+        candidates = np.concatenate([near, rest])
+        cosines = np.concatenate([cosines, self.index.vectors.cosines(query.vector, rest)])
         # Any two texts are a little alike to an embedder, to E5 a lot: what counts is what lies above that.
         floor = self.index.cosine_floor
         meaning = np.maximum(cosines - floor, 0) / (1 - floor)

@@ -55,6 +55,11 @@ class VectorIndex:
         found = positions[0] >= 0  # a graph search may find fewer than asked
         return positions[0][found], scores[0][found]
 
+    def cosines(self, vector: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How near the vectors at `positions` are to `vector` [dimension], in their order."""
+        found: NDArray[np.float32] = self._index.reconstruct_batch(positions) @ vector
+        return found
+
     def vectors(self) -> Vectors:
         """All stored vectors, [n, dimension], a copy."""
         return np.asarray(self._index.reconstruct_n(0, len(self)), dtype=np.float32)

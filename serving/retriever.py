@@ -50,7 +50,9 @@ class _Live:
 
     pack: Pack
     searcher: Searcher
-    exemplars: Mapping[str, Exemplar]
+    exemplar_labels: NDArray[np.int64]
+    """[exemplars]: the place of its scenario among the pack's or, when it has none, of its act behind them. Exemplars are the
+    first passages."""
     clause_ids: tuple[str, ...]
     clause_of: NDArray[np.int64]
     """[passages]: which clause a passage is of, by its place in `clause_ids`; -1 for others."""
@@ -59,12 +61,21 @@ class _Live:
 
     @classmethod
     def of(cls, pack: Pack, index: Index) -> "_Live":
-        exemplars = {f"exemplar/{at}": each for at, each in enumerate(pack.exemplars)}
+        scenarios = {name: place for place, name in enumerate(pack.scenarios)}
+        acts = {act: place for place, act in enumerate(Act, len(scenarios))}
+        labelled = [acts[each.act] if each.scenario is None else scenarios.get(each.scenario, -1) for each in pack.exemplars]
         ids = tuple(clause.id for clause in pack.clauses)
         places = {clause_id: at for at, clause_id in enumerate(ids)}
         clause_of = np.array([places.get(each.labels.get("clause", ""), -1) for each in index.passages], dtype=np.int64)
         belongs = [[float(scenario in clause.scenarios) for scenario in pack.scenarios] for clause in pack.clauses]
-        return cls(pack, Searcher(index), exemplars, ids, clause_of, np.array(belongs).reshape(len(ids), len(pack.scenarios)))
+        return cls(
+            pack,
+            Searcher(index),
+            np.array(labelled, dtype=np.int64),
+            ids,
+            clause_of,
+            np.array(belongs).reshape(len(ids), len(pack.scenarios)),
+        )
 
 
 class PackRetriever:
@@ -152,12 +163,12 @@ def _exemplars(
     """Rank by likeness and by how likely the exemplar's label is: its scenario, or its act when it has none."""
     if limit <= 0:
         return ()
-    scored = []
-    for hit in live.searcher.search(query, kind="exemplar", limit=max(EXEMPLAR_DEPTH, limit), worded=worded):
-        exemplar = live.exemplars[hit.passage.id]
-        likely = acts[exemplar.act.value] if exemplar.scenario is None else scenarios.get(exemplar.scenario, 0.0)
-        scored.append(ScoredExemplar(exemplar, hit.score + EXEMPLAR_PULL * likely))
-    return tuple(sorted(scored, key=lambda each: -each.score)[:limit])
+    found = live.searcher.ranked(query, kind="exemplar", limit=max(EXEMPLAR_DEPTH, limit), worded=worded)
+    likely = np.array([*(scenarios[name] for name in live.pack.scenarios), *(acts[act] for act in Act), 0.0])
+    scores = found.scores + EXEMPLAR_PULL * likely[live.exemplar_labels[found.positions]]
+    best = np.argsort(-scores, kind="stable")[:limit]
+    chosen = zip(found.positions[best].tolist(), scores[best].tolist(), strict=True)
+    return tuple([ScoredExemplar(live.pack.exemplars[at], score) for at, score in chosen])
 
 
 def _clauses(

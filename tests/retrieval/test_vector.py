@@ -49,3 +49,11 @@ def test_a_saved_index_is_mapped_from_its_file_and_answers_the_same(vectors: Vec
 def test_without_a_gpu_an_index_stays_where_it_is(vectors: Vectors) -> None:
     index = VectorIndex.build(vectors)
     assert to_gpu(index, device=gpu_count()) is index
+
+
+@pytest.mark.parametrize("exact_limit", [100, 10_000])
+def test_cosines_are_told_in_the_order_of_the_positions(vectors: Vectors, exact_limit: int) -> None:
+    index = VectorIndex.build(vectors, exact_limit=exact_limit)
+    expected = [float(vectors[at] @ vectors[7]) for at in (900, 7, 2)]
+    assert index.cosines(vectors[7], np.array([900, 7, 2])).tolist() == pytest.approx(expected, abs=1e-6)
+    assert len(index.cosines(vectors[7], np.zeros(0, dtype=np.int64))) == 0

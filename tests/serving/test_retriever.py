@@ -10,7 +10,8 @@ from agents.domain.pack import Pack
 from agents.domain.words import Act, Clause, Effect, Exemplar, Risk, Scenario
 from agents.ports import Retriever
 from retrieval.embedding import Embedder, make_embedder
-from serving.retriever import PackRetriever
+from retrieval.search import Searcher, make_query
+from serving.retriever import EXEMPLAR_PULL, PackRetriever
 
 EXEMPLARS = (
     *(Exemplar(text, "en", "damaged", Act.ASKS) for text in ("the mug arrived in pieces", "my lamp is cracked")),
@@ -100,6 +101,20 @@ def test_probabilities_cover_every_label_and_sum_to_one(retriever: PackRetriever
 
 def test_exemplars_without_a_scenario_teach_the_act(retriever: PackRetriever) -> None:
     assert best(retriever.retrieve("yes please do", "en").acts) == "accepts"
+
+
+def test_an_exemplar_gains_by_how_likely_its_own_label_is(root: Path, embedder: Embedder) -> None:
+    namesake = tuple(replace(each, scenario="asks") if each.scenario == "missing" else each for each in EXEMPLARS)
+    pack = replace(PACK, name="namesake", exemplars=namesake, scenarios={id: scenario(id) for id in ("damaged", "asks")})
+    named = PackRetriever.open(pack, root, embedder)
+    found = named.retrieve("ok where is my parcel", "en", exemplars=len(EXEMPLARS))
+    query = make_query("ok where is my parcel", embedder)
+    own = {hit.passage.text: hit.score for hit in Searcher(named.index).search(query, limit=len(EXEMPLARS), kind="exemplar")}
+    for text, label, score in [(each.exemplar.text, each.exemplar, each.score) for each in found.exemplars]:
+        likely = found.acts[label.act] if label.scenario is None else found.scenarios[label.scenario]
+        assert score == pytest.approx(own[text] + EXEMPLAR_PULL * likely, abs=1e-6)
+    assert len(found.exemplars) == len(EXEMPLARS)
+    assert [each.score for each in found.exemplars] == sorted((each.score for each in found.exemplars), reverse=True)
 
 
 def test_each_clause_is_named_once_and_no_more_than_asked_for(retriever: PackRetriever) -> None:
