@@ -1,6 +1,5 @@
 """`keepword eval …` and `keepword bench …`: the commands. A room of `bench` with commands of its own registers them here."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from bench.cancel import commands as cancel
 from bench.chaos import commands as chaos
-from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, finish, in_thread, saving
+from bench.commands import Json, ModelName, PackName, Quick, Seed, awaited, blocking, finish, saving
 from bench.cost import commands as cost
 from bench.fairness import commands as fairness
 from bench.load import commands as load
@@ -90,7 +89,7 @@ def eval_caps(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None:
     """1,000 claims of one weekly cap and races on one order, from four processes on PostgreSQL: is a cap ever exceeded?"""
     from bench.caps import run
 
-    in_thread("caps", run, as_json=json, seed=seed, quick=quick)
+    blocking("caps", run, as_json=json, seed=seed, quick=quick)
 
 
 @eval_app.command("exactly-once")
@@ -98,7 +97,7 @@ def eval_exactly_once(json: Json = False, quick: Quick = False, seed: Seed = 0) 
     """Processes killed at every step of a write, answers lost, late, doubled: does money move exactly once?"""
     from bench.exactly_once import run
 
-    in_thread("databases", run, as_json=json, seed=seed, quick=quick)
+    blocking("databases", run, as_json=json, seed=seed, quick=quick)
 
 
 @eval_app.command("audit")
@@ -114,7 +113,7 @@ def eval_packs(json: Json = False, quick: Quick = False, seed: Seed = 0) -> None
     """Sixty mistakes planted into packs: is each told with file and line, and is a sound pack left in peace?"""
     from bench.packs import run
 
-    in_thread("packs", run, as_json=json, seed=seed, quick=quick)
+    blocking("packs", run, as_json=json, seed=seed, quick=quick)
 
 
 @bench_app.command("policy")
@@ -122,7 +121,7 @@ def bench_policy(json: Json = False, quick: Quick = False, seed: Seed = 0) -> No
     """A verdict over 300 and 10,000 clauses: time, memory, growth; the same rules in Rego and Cedar."""
     from bench.policy import run
 
-    in_thread("policy", run, as_json=json, seed=seed, quick=quick)
+    blocking("policy", run, as_json=json, seed=seed, quick=quick)
 
 
 @bench_app.command("turn")
@@ -130,10 +129,7 @@ def bench_turn(json: Json = False, quick: Quick = False, seed: Seed = 0, model: 
     """Whole turns over HTTP, one customer at a time: LLM calls, time to the first verified sentence, turn time."""
     from bench.turn import run
 
-    async def measure() -> BenchResult:
-        return await asyncio.to_thread(run, seed=seed, quick=quick, model=model)
-
-    finish(measure, as_json=json)
+    blocking("visits", run, as_json=json, seed=seed, quick=quick, model=model)
 
 
 @bench_app.command("demo")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shlex
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -26,8 +27,9 @@ _save_to: ContextVar[Path | None] = ContextVar("save_to", default=None)  # from 
 
 
 def saving(save: Save = None) -> None:
-    """Options of every command of a group."""
+    """Options of every command of a group. SIGTERM ends one as Ctrl-C does: what it started ends with it."""
     _save_to.set(save)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def finish(measure: Callable[[], Awaitable[BenchResult]], *, as_json: bool) -> None:
@@ -36,7 +38,10 @@ def finish(measure: Callable[[], Awaitable[BenchResult]], *, as_json: bool) -> N
     async def run() -> BenchResult:
         return await measure()
 
-    result = asyncio.run(run())
+    _end(asyncio.run(run()), as_json=as_json)
+
+
+def _end(result: BenchResult, *, as_json: bool) -> None:
     if (folder := _save_to.get()) is not None:
         keep(result, folder)
     show(result, as_json=as_json)
@@ -63,10 +68,10 @@ def awaited(what: str, run: Callable[..., Awaitable[BenchResult]], *, as_json: b
     finish(measure, as_json=as_json)
 
 
-def in_thread(what: str, run: Callable[..., BenchResult], *, as_json: bool, **given: object) -> None:
-    """The same for one that blocks."""
+def blocking(what: str, run: Callable[..., BenchResult], *, as_json: bool, **given: object) -> None:
+    """The same for one that blocks: in the main thread, which a signal reaches."""
+    from bench.progress import counting
 
-    async def measure(*, progress: Callable[[int, int], None], **sizes: object) -> BenchResult:
-        return await asyncio.to_thread(run, progress=progress, **sizes)
-
-    awaited(what, measure, as_json=as_json, **given)
+    with counting(what, quiet=as_json) as progress:
+        result = run(progress=progress, **given)
+    _end(result, as_json=as_json)

@@ -2,7 +2,7 @@
 
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.result import BenchResult, bar, quantile
@@ -23,7 +23,7 @@ QUICK_VISITS = 2
 FIRST_SENTENCE_P50_S, TURN_P50_S = 5.0, 8.0
 
 
-def run(*, seed: int, quick: bool, model: str | None) -> BenchResult:
+def run(*, seed: int, quick: bool, model: str | None, progress: Callable[[int, int], None] | None = None) -> BenchResult:
     """Play every visit twice (two of them once when `quick`) in seeded order, against a stack of its own."""
     visits = list(VISITS[:QUICK_VISITS]) if quick else [*VISITS, *VISITS]
     random.Random(seed).shuffle(visits)
@@ -31,9 +31,11 @@ def run(*, seed: int, quick: bool, model: str | None) -> BenchResult:
     with tempfile.TemporaryDirectory(prefix="keepword-turn-") as folder:
         settings = {"KEEPWORD_MODEL": model} if model else {}
         with running_stack(Path(folder), settings=settings) as stack:
-            for customer_id, locale, messages in visits:
+            for number, (customer_id, locale, messages) in enumerate(visits, 1):
                 with Visitor(stack.url, customer_id=customer_id, locale=locale) as visitor:
                     turns += [visitor.say(message) for message in messages]
+                if progress is not None:
+                    progress(number, len(visits))
             ready_s = stack.ready_s
     return _result(turns, ready_s)
 

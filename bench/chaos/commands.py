@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.commands import Json, Quick, Seed, in_thread
+from bench.commands import Json, Quick, Seed, blocking
 
 Ingress = Annotated[Literal["ray", "haproxy"], typer.Option(help="Who takes HTTP: Serve's own proxy, or HAProxy under Serve.")]
 
@@ -16,4 +16,4 @@ def register(app: typer.Typer) -> None:
         no action lost or doubled?"""
         from bench.chaos.run import run
 
-        in_thread("blows", run, as_json=json, seed=seed, quick=quick, ingress=ingress)
+        blocking("blows", run, as_json=json, seed=seed, quick=quick, ingress=ingress)

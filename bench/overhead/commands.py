@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from bench.commands import Json, ModelName, Quick, Seed, in_thread
+from bench.commands import Json, ModelName, Quick, Seed, blocking
 
 CORES: Final = "apart: the engines compute on all cores but the last, all else runs on that one; shared: all on all."
 
@@ -28,4 +28,4 @@ def register(app: typer.Typer) -> None:
 
         name = model or Settings.load().model
         chosen = Cores.apart() if cores == "apart" else Cores.shared()
-        in_thread("rounds", run, as_json=json, seed=seed, quick=quick, model=name, rounds=rounds, cores=chosen, raw=raw)
+        blocking("rounds", run, as_json=json, seed=seed, quick=quick, model=name, rounds=rounds, cores=chosen, raw=raw)

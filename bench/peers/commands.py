@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands import Json, Quick, in_thread
+from bench.commands import Json, Quick, blocking
 
 
 class Part(StrEnum):
@@ -23,4 +23,4 @@ def register(app: typer.Typer) -> None:
         """Peers side by side in one run: proxies before the same simulated engine, and whole three-agent turns over it."""
         from bench.peers.compare import run
 
-        in_thread("compare", run, as_json=json, quick=quick, only=only.value if only else "")
+        blocking("compare", run, as_json=json, quick=quick, only=only.value if only else "")

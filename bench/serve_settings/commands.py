@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands import Json, Quick, Seed, in_thread
+from bench.commands import Json, Quick, Seed, blocking
 
 Only = Annotated[list[str] | None, typer.Option(help="An alternative's name; may be given again. Default: all.")]
 
@@ -15,4 +15,4 @@ def register(app: typer.Typer) -> None:
         """Each of Ray Serve's settings against its defaults, in turns: turns/s, turn time, CPU a turn."""
         from bench.serve_settings.run import run
 
-        in_thread("settings", run, as_json=json, seed=seed, quick=quick, only=only)
+        blocking("settings", run, as_json=json, seed=seed, quick=quick, only=only)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands import Json, ModelName, Quick, Seed, finish, in_thread
+from bench.commands import Json, ModelName, Quick, Seed, blocking, finish
 from bench.result import BenchResult
 
 
@@ -59,7 +59,7 @@ def tune(
     name = "cpu" if real else profile
     named = model or (catalog().default if name == "cpu" else name.partition("-")[2])
     wanted = Search(load_profile(name), Level(slo), named, min(trials, 6) if quick else trials, real=real)
-    in_thread("candidates", run, as_json=json, wanted=wanted, seed=seed, write=write)
+    blocking("candidates", run, as_json=json, wanted=wanted, seed=seed, write=write)
 
 
 def simulate(
