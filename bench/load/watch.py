@@ -46,7 +46,7 @@ class Watch:
     @classmethod
     def of(cls, url: str, clock: Callable[[], float], further: Sequence[int] = ()) -> "Watch":
         """Raises LookupError when nothing on this machine listens there."""
-        return cls((_top(_listener(url)).pid, *further), clock)
+        return cls((_top_listening(url).pid, *further), clock)
 
     def use(self) -> Use:
         rss: dict[str, int] = {}
@@ -88,11 +88,12 @@ def spent(before: Use, after: Use) -> dict[str, float]:
     return {role: round(seconds - before.cpu_s.get(role, 0.0), 3) for role, seconds in sorted(after.cpu_s.items())}
 
 
-def _listener(url: str) -> psutil.Process:
+def _top_listening(url: str) -> psutil.Process:
     port = urlsplit(url).port or 80
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port and connection.pid:
-            return psutil.Process(connection.pid)
+            with suppress(*GONE):  # HAProxy, when it reloads, listens in its next process before the last one goes
+                return _top(psutil.Process(connection.pid))
     raise LookupError(f"no process of this user listens on port {port}")
 
 
