@@ -146,6 +146,14 @@ class Gate:
         self._pump()
         return place
 
+    def has_room(self, ticket: Ticket) -> bool:
+        """Whether `offer` would let `ticket` in at once."""
+        now, tokens = self._monotonic(), ticket.tokens or self.pace.tokens
+        self.accounts.seen(ticket.tenant, ticket.limits.weight, now)
+        if len(self._queue) or self.accounts.dry_s(ticket.tenant, ticket.limits, tokens, now) > 0:
+            return False
+        return self.in_flight + 1 <= self._furthest() and self._may(Place(ticket, tokens, now, lambda: None))
+
     def expected_wait_s(self, ticket: Ticket, tokens: float) -> float:
         """How long `ticket` would wait at the present drain rate: for its tenant's own part of it, or for all of the queue
         when that is shorter. 0 while no rate is known."""

@@ -116,11 +116,12 @@ class Desk:
         if not text.strip():
             raise BadInput("the text is empty", field="text", hint="Write what you need.")
         checked = None if locale is None else self.locale(locale)
-        known = idempotency_key is not None and await self.store.turn_by_key(session_id, idempotency_key) is not None
-        if known:  # what was begun is told again, however busy the desk is
-            return await self.turns.accept(session_id, text, locale=checked, idempotency_key=idempotency_key)
+        key = idempotency_key
+        if key is not None and not self.admission.gate.has_room(ticket) and await self.store.turn_by_key(session_id, key):
+            # what was begun is told again, however busy the desk is; where there is room, accepting the turn finds it
+            return await self.turns.accept(session_id, text, locale=checked, idempotency_key=key)
         permit = await self.admission.enter(ticket, gone)
-        return await asyncio.shield(self._apart(self._accept(session_id, text, checked, idempotency_key, permit)))
+        return await asyncio.shield(self._apart(self._accept(session_id, text, checked, key, permit)))
 
     async def _accept(self, session_id: str, text: str, locale: str | None, key: str | None, permit: Permit) -> AcceptedTurn:
         try:

@@ -64,6 +64,17 @@ def test_while_there_is_room_work_goes_in_at_once() -> None:
     assert bench.gate.offer(Ticket("x")).state is State.WAITING
 
 
+def test_it_tells_whether_there_is_room_without_taking_it() -> None:
+    bench = Bench(size=2)
+    assert [bench.gate.has_room(Ticket("a", deadline_s=10)) for _ in range(5)] == [True] * 5
+    bench.gate.offer(Ticket("a", deadline_s=10))
+    bounded = Ticket("a", deadline_s=10, limits=Limits(turns_in_flight=1))
+    assert not bench.gate.has_room(bounded)
+    bench.gate.offer(Ticket("a", deadline_s=10))
+    assert not bench.gate.has_room(Ticket("a", deadline_s=10))
+    assert bench.gate.in_flight == 2
+
+
 def test_who_leaves_lets_the_next_in_and_wakes_it() -> None:
     bench, woken = Bench(), []
     inside = bench.fill()
@@ -254,10 +265,14 @@ def test_whatever_comes_the_bounds_hold_and_every_refusal_says_a_sane_time(work:
         for place in [each for each in places if each.state is State.IN]:
             if bench.clock.monotonic() - place.admitted_s >= SERVICE_S:
                 bench.gate.leave(place, 80.0)
+        ticket = Ticket(tenant, priority, deadline_s=deadline_s)
+        roomy = bench.gate.has_room(ticket)
         try:
-            places.append(bench.gate.offer(Ticket(tenant, priority, deadline_s=deadline_s)))
+            places.append(bench.gate.offer(ticket))
+            assert not roomy or places[-1].state is State.IN
         except Overloaded as refused:
             told.append(refused.retry_after_s)
+            assert not roomy
         assert bench.gate.in_flight <= 5
         assert sum(bench.gate.waiting(each) for each in Priority) <= 12
         assert bench.gate.in_flight == sum(place.state is State.IN for place in places)

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from httpx_sse import aconnect_sse
 
+from serving.admission.gate import Place
+from serving.admission.tickets import Ticket
 from tests.serving.http.conftest import HELD, Served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -63,6 +65,20 @@ async def test_a_repeated_key_gives_the_same_turn_and_acts_once(served: Served) 
     assert again == first
     transcript = (await served.http.get(path, headers=token)).json()["transcript"]
     assert [line["who"] for line in transcript] == ["customer", "desk"]
+
+
+async def test_a_repeated_key_is_told_again_by_a_desk_that_is_full(served: Served) -> None:
+    path, token = await served.visit("C-003")
+    headers = token | {"Idempotency-Key": "k-1"}
+    first = (await served.http.post(f"{path}/turns", json={"text": "Where is KW-1009?"}, headers=headers)).json()
+    gate, others = served.desk.admission.gate, list[Place]()
+    while gate.has_room(Ticket("others")):
+        others.append(gate.offer(Ticket("others")))
+    others += [gate.offer(Ticket(f"tenant-{number}")) for number in range(100)]
+    again = (await asyncio.wait_for(served.http.post(f"{path}/turns", json={"text": "?"}, headers=headers), 5)).json()
+    assert again == first
+    for place in others:
+        gate.leave(place, 0.0)
 
 
 async def test_a_case_is_settled_over_http_and_paid_once(served: Served) -> None:
