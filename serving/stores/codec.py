@@ -1,10 +1,10 @@
 """Events and ledger lines as canonical JSON, and back."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import msgspec
 from pydantic import Field, TypeAdapter
 
 from agents.domain.events import Event
@@ -12,13 +12,13 @@ from agents.domain.words import ActionRecord
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 _ACTION: TypeAdapter[ActionRecord] = TypeAdapter(ActionRecord)
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_CANONICAL = msgspec.json.Encoder(order="sorted")
 GENESIS = "0" * 64
 
 
 def canonical(value: Mapping[str, Any]) -> str:
     """JSON with sorted keys and no white space: the same value always gives the same text."""
-    return _CANONICAL.encode(value)
+    return _CANONICAL.encode(value).decode()
 
 
 def event_fields(event: Event) -> dict[str, Any]:
