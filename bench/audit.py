@@ -173,6 +173,13 @@ def _forge(database: sqlite3.Connection, rng: random.Random, session_id: str, la
     return seq
 
 
+def _forge_unsigned(database: sqlite3.Connection, rng: random.Random, session_id: str, last: int) -> int:
+    """The same, and the signatures that no longer hold taken away."""
+    seq = _forge(database, rng, session_id, last)
+    database.execute("UPDATE events SET signature = NULL WHERE session_id = ? AND seq >= ?", (session_id, seq))
+    return seq
+
+
 def _forge_personal(database: sqlite3.Connection, rng: random.Random, session_id: str, last: int) -> int:
     """Other personal data with a salt and digest that fit, written into the event too."""
     query = "SELECT e.* FROM events e JOIN personal p USING (session_id, seq) WHERE session_id = ?"
@@ -236,6 +243,7 @@ KINDS: Mapping[str, Tamper] = {
     "events swapped": _swap,
     "event of another session": _transplant,
     "event forged, chain computed anew": _forge,
+    "event forged, later signatures removed": _forge_unsigned,
     "personal data forged": _forge_personal,
     "event appended": _append,
     "tail cut": _cut,

@@ -1,4 +1,5 @@
-"""Is a session's log whole? Every event hangs on the one before, is signed, and a signed head says where the log ends."""
+"""Is a session's log whole? Every event hangs on the one before, the last of each write is signed (and with it those before
+it), and a signed head says where the log ends."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,26 +30,25 @@ def examine(
     """Every damage of one session, in order. `personal` maps an event's number to its row of personal data; it may be gone
     only where a later `erased` event says so."""
     found: list[Damage] = []
+    unsigned: list[int] = []  # events whose signature is that of a later one
     before, expected = GENESIS, 1
     erased_up_to = max((row["seq"] for row in events if '"type":"erased"' in row["body"]), default=0)
     for row in sorted(events, key=lambda row: int(row["seq"])):
         seq = int(row["seq"])
         if seq != expected:
             found.append(Damage(session_id, expected, f"missing: the next event is {seq}"))
-        found += [Damage(session_id, seq, what) for what in _event(session_id, row, before, verifier)]
+        if row["hash"] != chained(before, row["seq"], row["at"], row["body"], row["personal_digest"]):
+            found.append(Damage(session_id, seq, "it does not hang on the event before: changed, swapped or forged"))
+        unsigned.append(seq)
+        if row["signature"] is not None:
+            if not verifier.holds(event_text(session_id, row["seq"], row["hash"]), row["signature"]):
+                found += [Damage(session_id, each, f"the signature of event {seq} does not hold") for each in unsigned]
+            unsigned.clear()
         found += [Damage(session_id, seq, what) for what in _personal(row, personal.get(seq), seq < erased_up_to)]
         before, expected = row["hash"], seq + 1
+    found += [Damage(session_id, each, "no signature stands behind it") for each in unsigned]
     found += [Damage(session_id, seq, "personal data of no event") for seq in personal if not 0 < seq < expected]
     return found + _head(session_id, head, expected - 1, before, verifier)
-
-
-def _event(session_id: str, row: Row, before: str, verifier: Verifier) -> list[str]:
-    wrong = []
-    if row["hash"] != chained(before, row["seq"], row["at"], row["body"], row["personal_digest"]):
-        wrong.append("it does not hang on the event before: changed, swapped or forged")
-    if not verifier.holds(event_text(session_id, row["seq"], row["hash"]), row["signature"] or ""):
-        wrong.append("its signature does not hold")
-    return wrong
 
 
 def _personal(row: Row, kept: Row | None, may_be_gone: bool) -> list[str]:

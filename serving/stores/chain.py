@@ -27,7 +27,8 @@ class Links:
 
 
 def link(session_id: str, events: Sequence[Event], *, seq: int, before: str, clock: Clock, signer: Signer) -> Links:
-    """Hang `events` on event number `seq` with the hash `before` (0 and GENESIS for a new session)."""
+    """Hang `events` on event number `seq` with the hash `before` (0 and GENESIS for a new session). They are stored together,
+    and the last one's signature, being over a hash of all before it, is the others' too."""
     before = before or GENESIS
     stored: list[StoredEvent] = []
     rows, beside = list[Row](), list[Row]()
@@ -39,7 +40,6 @@ def link(session_id: str, events: Sequence[Event], *, seq: int, before: str, clo
             salt, digest = salted(kept)
             beside.append({"session_id": session_id, "seq": seq, "salt": salt, "body": kept})
         before = chained(before, seq, written, body, digest)
-        signature = signer.sign(event_text(session_id, seq, before))
         rows.append(
             {
                 "session_id": session_id,
@@ -48,10 +48,12 @@ def link(session_id: str, events: Sequence[Event], *, seq: int, before: str, clo
                 "body": body,
                 "hash": before,
                 "personal_digest": digest,
-                "signature": signature,
+                "signature": None,
             }
         )
         stored.append(StoredEvent(seq, at, event, before))
+    if rows:
+        rows[-1]["signature"] = signer.sign(event_text(session_id, seq, before))
     head = {"seq": seq, "hash": before, "signature": signer.sign(head_text(session_id, seq, before))}
     return Links(tuple(stored), head, rows, beside, _turns(session_id, events), _handoffs(session_id, events))
 

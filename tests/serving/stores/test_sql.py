@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from agents.domain.errors import NotFound, TurnInProgress
 from agents.domain.events import HandoffRaised, ReplySentence, SessionStarted, TurnStarted
@@ -42,6 +43,18 @@ async def test_each_event_is_chained_to_the_one_before(store: SqlStore) -> None:
     again = await store.events("ses_1")
     assert [each.hash for each in again] == [each.hash for each in stored]
     assert len({each.hash for each in again}) == 2
+
+
+async def test_one_signature_stands_behind_all_that_was_stored_together(store: SqlStore) -> None:
+    await store.append("ses_1", [STARTED, turn("t1"), ReplySentence("t1", 0, "Yes.", "pack")], expected_seq=0)
+    await store.append("ses_1", [ReplySentence("t1", 1, "No.", "pack")], expected_seq=3)
+    verifier = Signer("secret").verifier
+    assert not await store.audit("ses_1", verifier)
+    async with store.engine.begin() as connection:
+        rows = (await connection.execute(text("SELECT signature FROM events ORDER BY seq"))).scalars().all()
+        assert [each is None for each in rows] == [True, True, False, False]
+        await connection.execute(text("UPDATE events SET signature = NULL WHERE seq > 2"))
+    assert {each.seq for each in await store.audit("ses_1", verifier)} == {1, 2, 3, 4}
 
 
 async def test_an_unknown_session_is_not_found(store: SqlStore) -> None:
