@@ -49,7 +49,7 @@ class Profile:
         self.ours[_our_function(frame)] += seconds
 
     def add_thread(self, name: str, seconds: float) -> None:
-        self.rooms[next(room for begins, room in THREADS.items() if name.startswith(begins))] += seconds
+        self.rooms[thread_room(name)] += seconds
 
 
 @contextmanager
@@ -77,6 +77,11 @@ def profiling() -> Iterator[Profile]:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         signal.signal(signal.SIGPROF, earlier)
+
+
+def thread_room(name: str) -> str:
+    """Whose time a thread's is that runs no event loop."""
+    return next(room for begins, room in THREADS.items() if name.startswith(begins))
 
 
 def shares_ms(counted: Mapping[str, float], turns: int, most: int) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""Whose CPU time a serving process spends: ours, Ray's or the embedder's, by sampling it from outside while it serves.
+"""Whose CPU time a serving process spends: ours, Ray's or the embedder's, looked at from outside while it serves.
 
-py-spy looks at the Python threads; what native threads take (Ray's core worker, gRPC) is read from the operating system and
-counts as Ray's: the code that is ours runs in Python threads. The thread in which gRPC's asyncio waits for its
-sockets counts as Ray's, too: it is Python's by name only.
+What each thread takes is read from the operating system. The event loop's is shared out by py-spy's samples of what holds the
+interpreter's lock: a thread that only looks busy, while it waits, counts nothing. The store's and the search's threads are
+told by their names. Threads that run no Python (Ray's core worker, gRPC) are Ray's, and so is the one in which gRPC's asyncio
+waits for its sockets: it is Python's by name only. What the embedder takes the desk itself measures, by thread.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,30 +22,31 @@ from typing import Any, Final
 
 import psutil
 
-from bench.cost.profile import ROOMS, room_of
+from bench.cost.profile import ROOMS, SEARCH, room_of, thread_room
 
 RATE_PER_S: Final = 100
 RAY, EMBEDDER, NATIVE = "Ray", "embedder", "native threads (Ray's core worker, gRPC)"
 NOT_OURS: Final = (RAY, EMBEDDER, NATIVE)
-SOAK_ROOMS: Final[Mapping[str, Sequence[str]]] = {
-    RAY: ("/ray/", "/grpc/"),
-    EMBEDDER: ("/retrieval/embedding", "/retrieval/e5/", "/onnxruntime/"),
-    **ROOMS,
-}
+SOAK_ROOMS: Final[Mapping[str, Sequence[str]]] = {RAY: ("/ray/", "/grpc/"), **ROOMS}
+EVENT_LOOPS: Final = ("AsyncIO Thread", "MainThread")
+UNSEEN: Final = "event loop and threads"  # a loop that was never seen to hold the lock
 _POLLER: Final = "_poll_wrapper"  # of gRPC's PollerCompletionQueue, in the thread's name
+_THREAD: Final = re.compile(r"thread \((\d+)\)")
 _FILE: Final = re.compile(r"\((.*?)(?::\d+)?\)$")
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """CPU seconds of one process by room while it was sampled."""
+    """CPU seconds of one process by room while it was sampled; the embedder's are part of the search's."""
 
     rooms: Mapping[str, float]
 
-    @property
-    def not_ours(self) -> float:
-        """The share of its CPU that is Ray's or the embedder's."""
-        return sum(self.rooms.get(room, 0.0) for room in NOT_OURS) / max(1e-9, sum(self.rooms.values()))
+    def by_room(self, cpu_ms: float, embedding_ms: float) -> dict[str, float]:
+        """`cpu_ms` of this process shared out, `embedding_ms` of them being the embedder's."""
+        total = max(1e-9, sum(self.rooms.values()))
+        rooms = {room: cpu_ms * seconds / total for room, seconds in self.rooms.items()}
+        rooms[SEARCH] = max(0.0, rooms.get(SEARCH, 0.0) - embedding_ms)
+        return {**rooms, EMBEDDER: embedding_ms}
 
 
 async def sample(pid: int, seconds: float) -> Sampled | None:
@@ -56,31 +58,46 @@ async def sample(pid: int, seconds: float) -> Sampled | None:
         out = Path(folder) / "stacks"
         watched = await _output(spy, "dump", "--json", "--nonblocking", "--pid", str(pid))
         before = thread_cpu_s(pid)
-        record = ("record", "--format", "raw", "--full-filenames", "--threads", "--nonblocking", "--rate", str(RATE_PER_S))
-        done = await _output(spy, *record, "--duration", f"{max(1, round(seconds))}", "--output", str(out), "--pid", str(pid))
+        record = ("record", "--format", "raw", "--full-filenames", "--threads", "--gil", "--nonblocking")
+        how = ("--rate", str(RATE_PER_S), "--duration", f"{max(1, round(seconds))}", "--output", str(out), "--pid", str(pid))
+        done = await _output(spy, *record, *how)
         after = thread_cpu_s(pid)
         if watched is None or done is None or not out.exists():
             return None
-        threads = [thread for thread in json.loads(watched) if _POLLER not in (thread.get("thread_name") or "")]
-        python = {int(thread["os_thread_id"]) for thread in threads if thread.get("os_thread_id")}
-        return shared_out(out.read_text(encoding="utf-8").splitlines(), before, after, python)
+        names = {
+            int(each["os_thread_id"]): str(each["thread_name"] or "") for each in json.loads(watched) if each["os_thread_id"]
+        }
+        return shared_out(out.read_text(encoding="utf-8").splitlines(), before, after, names)
     return None  # the process ended meanwhile
 
 
-def shared_out(stacks: Iterable[str], before: Mapping[int, float], after: Mapping[int, float], python: set[int]) -> Sampled:
+def shared_out(
+    stacks: Iterable[str], before: Mapping[int, float], after: Mapping[int, float], names: Mapping[int, str]
+) -> Sampled:
     """`stacks` as py-spy writes them: the thread, frames from the outermost, `;` between them, and how often. Threads' CPU in
-    seconds; `python` are those that run Python."""
-    seen: Counter[str] = Counter()
+    seconds; `names` of those that run Python."""
+    seen: dict[int, Counter[str]] = defaultdict(Counter)
     for line in stacks:
         frames, _, count = line.rpartition(" ")
-        if frames and count.isdigit() and _POLLER not in frames.partition(";")[0]:
-            seen[room_of(_files(frames), SOAK_ROOMS)] += int(count)
-    spent = {thread: seconds - before.get(thread, 0.0) for thread, seconds in after.items()}
-    in_python = sum(seconds for thread, seconds in spent.items() if thread in python)
-    total = max(1, seen.total())
-    rooms = {room: in_python * count / total for room, count in seen.most_common()}
-    rooms[NATIVE] = max(0.0, sum(spent.values()) - in_python)
-    return Sampled(rooms)
+        if (thread := _THREAD.match(frames)) is not None and count.isdigit():
+            seen[int(thread.group(1))][room_of(_files(frames), SOAK_ROOMS)] += int(count)
+    rooms: defaultdict[str, float] = defaultdict(float, {NATIVE: 0.0})
+    for thread_id, seconds in after.items():
+        spent = max(0.0, seconds - before.get(thread_id, 0.0))
+        for room, share in _shares(names.get(thread_id), seen[thread_id]).items():
+            rooms[room] += spent * share
+    return Sampled(dict(rooms))
+
+
+def _shares(name: str | None, seen: Counter[str]) -> Mapping[str, float]:
+    """Whose a thread's time is, shares that sum to 1."""
+    if name is None:
+        return {NATIVE: 1.0}
+    if _POLLER in name:
+        return {RAY: 1.0}
+    if not name.startswith(EVENT_LOOPS):
+        return {thread_room(name): 1.0}
+    return {room: count / seen.total() for room, count in seen.items()} or {UNSEEN: 1.0}
 
 
 def thread_cpu_s(pid: int) -> dict[int, float]:
@@ -104,10 +121,9 @@ async def _output(*command: str) -> bytes | None:
     return out if process.returncode == 0 else None
 
 
-def as_detail(sampled: Sampled | None, cpu_ms_a_turn: float) -> dict[str, Any]:
+def as_detail(sampled: Sampled | None, cpu_ms_a_turn: float, embedding_ms: float) -> dict[str, Any]:
     """A turn's milliseconds by room."""
     if sampled is None:
         return {"known": False}
-    total = max(1e-9, sum(sampled.rooms.values()))
-    rooms = {room: round(cpu_ms_a_turn * seconds / total, 3) for room, seconds in sampled.rooms.items()}
-    return {"known": True, "seconds_sampled": round(total, 2), "cpu_ms_a_turn": rooms}
+    rooms = {room: round(each, 3) for room, each in sampled.by_room(cpu_ms_a_turn, embedding_ms).items()}
+    return {"known": True, "seconds_sampled": round(sum(sampled.rooms.values()), 2), "cpu_ms_a_turn": rooms}

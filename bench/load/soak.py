@@ -16,7 +16,7 @@ from bench.load.generator import Run
 from bench.load.measure import SATURATED_SHARE, Measured, as_detail, measure
 from bench.load.place import Place
 from bench.load.plan import Arrivals, LoadPlan, Slo, Think
-from bench.load.sampled import Sampled, sample
+from bench.load.sampled import NOT_OURS, Sampled, sample
 from bench.load.sampled import as_detail as as_rooms
 from bench.load.series import over_time
 from bench.load.steady import slope
@@ -120,7 +120,7 @@ async def run(where: Place, sizes: Sizes, *, journal: Journal, seed: int = 0, qu
         },
         "memory": memory,
         "embedding_cpu_ms_a_turn": round(embedding_ms, 3),
-        "desk_by_room": as_rooms(sampled, measured.cpu_ms_a_turn(("desk",))),
+        "desk_by_room": as_rooms(sampled, measured.cpu_ms_a_turn(("desk",)), embedding_ms),
         **as_detail(measured),
         "series": over_time(measured),
     }
@@ -144,7 +144,9 @@ async def _sampled(watch: Watch, plan: LoadPlan, seated: asyncio.Event) -> Sampl
 def _own_ms(measured: Measured, sampled: Sampled | None, embedding_ms: float) -> float:
     """The desk's CPU a turn that is neither Ray's nor the embedder's; where nothing could be sampled, Ray's part is in it."""
     desk_ms = measured.cpu_ms_a_turn(("desk",))
-    return desk_ms - embedding_ms if sampled is None else desk_ms * (1 - sampled.not_ours)
+    if sampled is None:
+        return desk_ms - embedding_ms
+    return sum(each for room, each in sampled.by_room(desk_ms, embedding_ms).items() if room not in NOT_OURS)
 
 
 def _told(url: str) -> Reading:
