@@ -19,11 +19,14 @@ _PERSONAL = re.compile(
     r"|(?P<number>(?<![a-z0-9_-])\+?\(?\d(?:[ ()./-]{0,2}\d){8,18}x?(?![a-z0-9_]))",  # phones, cards, identity numbers
     re.IGNORECASE,
 )
+_DIGIT, FEWEST_DIGITS = re.compile(r"\d"), 9  # of what is masked and has no @
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def masked(text: str) -> str:
     """`text` with every e-mail address, IBAN and number of nine digits or more replaced by its kind in brackets."""
+    if "@" not in text and len(_DIGIT.findall(text)) < FEWEST_DIGITS:
+        return text
     return _PERSONAL.sub(_mask, text)
 
 

@@ -92,8 +92,9 @@ def _wrong_language(text: str, locale: Locale) -> str | None:
 
 
 def _missing(text: str, pattern: re.Pattern[str], source: str) -> str | None:
-    known = {match.group().lower() for match in pattern.finditer(source)}
-    return next((m.group() for m in pattern.finditer(text) if m.group().lower() not in known), None)
+    said = [match.group() for match in pattern.finditer(text)]
+    known = {match.group().lower() for match in pattern.finditer(source)} if said else frozenset[str]()
+    return next((each for each in said if each.lower() not in known), None)
 
 
 def _commits(text: str, customer_text: str) -> bool:
