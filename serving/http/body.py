@@ -64,6 +64,8 @@ def _refusal(body: bytes, content_type: bytes) -> tuple[str, str, str] | None:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         return "bad-json", f"the body is not UTF-8 at byte {error.start}", "Encode the body as UTF-8."
+    if text.count("{") + text.count("[") <= MAX_NESTING:
+        return None
     depth = 0
     for match in _STRING_OR_BRACKET.finditer(text):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match.group(), 0)
