@@ -6,6 +6,10 @@ concurrency-limits does. There, wanted is a multiple of the long-term average. A
 is, so its own average is no measure of being too full: here wanted is the same multiple of what turns take when few are in
 flight, and a set target until such a moment came. A window's upper quartile counts: no odd turn moves it. What stays a
 quarter of the target or less is not slow: there the times are the desk's own, and waiting at the door would only add to them.
+
+Where brown-out has cut down nearly every turn, no window tells how many whole ones the engine could bear. Such a window may
+still raise the limit, up to the first one: else a limit that fell too low would let in too few for the queue to end, which is
+what the brown-out waits for.
 """
 
 import math
@@ -34,12 +38,16 @@ class Limiter:
     lowest: float = 2.0
     highest: float = 512.0
     tolerance: float = TOLERANCE
+    _first: float = field(init=False)
     _quietest: float | None = None
     _window_began_s: float | None = None
     _most: int = 0
     _slowness: list[float] = field(default_factory=list)
     _whole: list[float] = field(default_factory=list)
     _in_full: bool = True
+
+    def __post_init__(self) -> None:
+        self._first = self.limit
 
     def sample(self, slowness: float, in_flight: int, now_s: float, level: Brownout = Brownout.NORMAL) -> None:
         """A turn took `slowness` times its target, `in_flight` turns beside it, itself included, at a `level` of brown-out.
@@ -69,7 +77,8 @@ class Limiter:
         bearable = 1.0 if self._quietest is None else max(self.tolerance * self._quietest, QUICK)
         wanted = bearable / max(slow, 1e-6)
         gradient = min(max(wanted, 1 - STEEPEST), 1 + STEEPEST)
-        if gradient > 1 and self._most < FULL * self.limit:
+        if gradient > 1 and self._most < FULL * math.floor(self.limit):
             return
         moved = self.limit * (1 + (RISING if gradient > 1 else FALLING) * (gradient - 1))
-        self.limit = min(max(moved, self.lowest), self.highest)
+        highest = self.highest if whole else max(self.limit, self._first)
+        self.limit = min(max(moved, self.lowest), highest)

@@ -72,6 +72,20 @@ def test_the_quiet_after_an_overload_sets_no_limit_while_some_turns_are_still_cu
     assert limiter.limit >= 0.9 * learned
 
 
+def test_a_small_limit_is_full_with_the_whole_turns_it_holds() -> None:
+    limiter = Limiter(2.9)
+    run(limiter, {"base": 0.1, "each": 0.0}, windows=60)
+    assert limiter.limit > 100
+
+
+def test_turns_that_were_cut_down_raise_it_no_further_than_where_it_began() -> None:
+    limiter = Limiter(20.0)
+    limiter.limit = limiter.lowest
+    for sample in range(2000):
+        limiter.sample(0.05, int(limiter.limit), 100.0 + sample * 0.1, Brownout.HANDOFF)
+    assert limiter.limit == 20.0
+
+
 def test_an_engine_with_little_to_do_proves_nothing() -> None:
     limiter = Limiter(32.0)
     run(limiter, {"base": 0.1, "each": 0.0}, windows=50, offered=4)
