@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
         rounds: Annotated[int, typer.Option(min=1, help="Each measures every load on both servers.")] = 5,
         cores: Annotated[Literal["apart", "shared"], typer.Option(help=CORES)] = "apart",
         raw: Annotated[Path | None, typer.Option(help="Write every request's times to this file.")] = None,
+        resume: Annotated[bool, typer.Option("--resume", help="Keep the rounds --raw holds; measure those that lack.")] = False,
     ) -> None:
         """Our OpenAI endpoint against bare `vllm serve`: throughput, time to the first token, time between tokens."""
         from bench.overhead.cores import Cores
@@ -28,4 +29,5 @@ def register(app: typer.Typer) -> None:
 
         name = model or Settings.load().model
         chosen = Cores.apart() if cores == "apart" else Cores.shared()
-        blocking("rounds", run, as_json=json, seed=seed, quick=quick, model=name, rounds=rounds, cores=chosen, raw=raw)
+        sizes = {"seed": seed, "quick": quick, "model": name, "rounds": rounds, "cores": chosen, "raw": raw, "resume": resume}
+        blocking("rounds", run, as_json=json, **sizes)

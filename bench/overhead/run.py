@@ -16,19 +16,21 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
+from agents.domain.errors import BadInput
 from bench.overhead import sides
 from bench.overhead.client import Order
 from bench.overhead.cores import Cores, starting_on
 from bench.overhead.figures import Measured, Pair, result
+from bench.overhead.kept import Kept
 from bench.overhead.sides import Client, Side
 from bench.processes import ServerFailed, spent
-from bench.result import BenchResult, quantile
+from bench.result import BenchResult, machine, quantile
 
 ROUNDS: Final = 5
 LOADS: Final = ((1, 6), (16, 16), (64, 64))  # (at once, in all)
@@ -53,32 +55,38 @@ def run(
     rounds: int,
     cores: Cores,
     raw: Path | None,
+    resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> BenchResult:
-    """A round takes many minutes (17 on 2 x Intel Xeon). `raw`: a file for every request's times, written after every round:
-    what was measured outlives a run that is cut short."""
+    """A round takes many minutes (17 on 2 x Intel Xeon). `raw`: a file for every request's times, written after every round;
+    `resume`: its rounds are not measured again. Raises BadInput where the file is not of this machine and these arguments."""
     loads, in_pairs, opened = (QUICK_LOADS, QUICK_PAIRS, sides.stand_ins) if quick else (LOADS, PAIRS, sides.both)
     output = 16 if quick else OUTPUT_TOKENS
-    prompts = Prompts(seed, None if quick else _tokenizer(model))
-    measured, pairs, idle = list[Measured](), list[Pair](), dict[str, float]()
+    about = {"machine": machine(), "model": model, "seed": str(seed), "cores": json.dumps(cores.told()), "quick": str(quick)}
+    if resume and raw is None:
+        raise BadInput("nothing to go on from", field="raw", hint="Name the file with --raw.")
+    kept = Kept.read(raw, about) if resume and raw is not None else Kept(about)
+    tokenizer = None if quick else _tokenizer(model)
+    if progress is not None:
+        progress(kept.rounds, rounds)
     with ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="keepword-overhead-")))
         with starting_on(cores.others):
             client = running.enter_context(Client())
-        for number in range(rounds):
+        for number in range(kept.rounds, rounds):
+            prompts = Prompts(f"{seed} {number}", tokenizer)
             bursts = {concurrency: prompts.many(count) for concurrency, count in loads}
             with opened(folder, model, cores, number) as pair:
-                idle = idle or {side.name: idle_cpu(side, pair) for side in pair}
+                kept.idle = kept.idle or {side.name: idle_cpu(side, pair) for side in pair}
                 for side in pair if number % 4 < 2 else reversed(pair):
-                    measured += _round(side, pair, client, number, bursts, output, quick=quick)
+                    kept.loads += _round(side, pair, client, number, bursts, output, quick=quick)
                 for concurrency, count in in_pairs:
-                    pairs += _in_pairs(pair, client, number, [prompts.many(concurrency) for _ in range(count)])
+                    kept.pairs += _in_pairs(pair, client, number, [prompts.many(concurrency) for _ in range(count)])
             if raw is not None:
-                kept = {"loads": [asdict(one) for one in measured], "pairs": [asdict(one) for one in pairs]}
-                raw.write_text(json.dumps(kept), encoding="utf-8")
+                kept.write(raw)
             if progress is not None:
                 progress(number + 1, rounds)
-    told = result(measured, list(idle), idle, pairs)
+    told = result(kept.loads, list(kept.idle), kept.idle, kept.pairs)
     return replace(told, detail={**told.detail, "cores": cores.told()})
 
 
@@ -176,7 +184,7 @@ def _cores_taken(side: Side, seconds: float) -> float:
 class Prompts:
     """Prompts nobody has seen: random words of the model's vocabulary, so that no prefix cache helps either side."""
 
-    def __init__(self, seed: int, tokenizer: Any) -> None:
+    def __init__(self, seed: str, tokenizer: Any) -> None:
         self._drawn, self._tokenizer = random.Random(seed), tokenizer
 
     def many(self, count: int) -> tuple[str, ...]:

@@ -11,9 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from agents.domain.errors import BadInput
 from bench.overhead.client import Burst, Request
 from bench.overhead.cores import Cores, starting_on
 from bench.overhead.figures import Measured, Pair, result
+from bench.overhead.kept import Kept
 from bench.overhead.run import engine_mean_s, run
 from bench.processes import ServerFailed, Tree, called, spent
 
@@ -35,6 +37,25 @@ def test_a_quick_run_measures_both_sides_under_every_load(tmp_path: Path) -> Non
     assert told.detail["first_token_in_pairs"]["1"]["pairs"] == 2
     kept = json.loads(raw.read_text())
     assert (len(kept["loads"]), len(kept["pairs"])) == (4, 2)
+    went_on = run(seed=1, quick=True, model="qwen2.5-coder-0.5b", rounds=2, cores=Cores.shared(), raw=raw, resume=True)
+    assert went_on.detail["rounds"][:4] == rounds
+    assert [one["round"] for one in went_on.detail["rounds"]] == [0] * 4 + [1] * 4
+    assert went_on.detail["first_token_in_pairs"]["1"]["pairs"] == 4
+
+
+def test_a_run_goes_on_only_from_what_is_its_own(tmp_path: Path) -> None:
+    path, about = tmp_path / "raw.json", {"machine": "one", "model": "m"}
+    kept = Kept(about, {"ours": 0.1}, [measured("ours", 0, 1.0, 0.05)], [Pair(0, 1, 0.4, 0.4)])
+    kept.write(path)
+    assert Kept.read(path, about) == kept
+    for changed, said in (({**about, "machine": "two"}, "its machine is one, not two"), ({**about, "seed": "1"}, "seed")):
+        with pytest.raises(BadInput, match=said):
+            Kept.read(path, changed)
+    path.write_text('{"loads": 1}')
+    with pytest.raises(BadInput, match="cannot be gone on from"):
+        Kept.read(path, about)
+    with pytest.raises(BadInput, match="nothing to go on from"):
+        run(seed=1, quick=True, model="m", rounds=1, cores=Cores.shared(), raw=None, resume=True)
 
 
 def test_ratios_are_taken_within_a_round_so_a_slow_round_moves_none() -> None:
