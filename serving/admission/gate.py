@@ -186,14 +186,13 @@ class Gate:
         if tokens is not None:
             self._queue.charge(place.entry, tokens)
             self.accounts.spend(ticket.tenant, ticket.limits, tokens - place.tokens, now)
-            service_s = now - place.admitted_s
-            taken = service_s / self._target_s(ticket, tokens)
             if tokens > 0:  # what never used the engine says nothing about it
-                slowness = taken
+                service_s = now - place.admitted_s
+                slowness = service_s / self._target_s(ticket, tokens)
                 self.pace.ended(service_s, tokens, now, whole=level < Brownout.ONE_CALL)
                 self._queue.credit_tokens = CREDIT_TURNS * self.pace.tokens
             if self._limits.learns and (tokens > 0 or level >= Brownout.ONE_CALL):
-                self.limiter.sample(taken, place.beside, now, level)
+                self.limiter.sample(slowness, place.beside, now, level)
         for listener in self.listeners:
             listener.left(place, slowness)
         self.accounts.forget_idle(now)

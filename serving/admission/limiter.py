@@ -7,9 +7,9 @@ is, so its own average is no measure of being too full: here wanted is the same 
 flight, and a set target until such a moment came. A window's upper quartile counts: no odd turn moves it. What stays a
 quarter of the target or less is not slow: there the times are the desk's own, and waiting at the door would only add to them.
 
-Where brown-out has cut down nearly every turn, no window tells how many whole ones the engine could bear. Such a window may
-still raise the limit, up to the first one: else a limit that fell too low would let in too few for the queue to end, which is
-what the brown-out waits for.
+Where brown-out keeps nearly every turn from the model, nothing is learned, and a limit that fell too low would let in too few
+for the queue to end, which is what the brown-out waits for. So a window that tells of hardly any engine goes back towards the
+first limit, by doubling.
 """
 
 import math
@@ -45,31 +45,37 @@ class Limiter:
     _slowness: list[float] = field(default_factory=list)
     _whole: list[float] = field(default_factory=list)
     _in_full: bool = True
+    _unasked: int = 0
 
     def __post_init__(self) -> None:
         self._first = self.limit
 
-    def sample(self, slowness: float, in_flight: int, now_s: float, level: Brownout = Brownout.NORMAL) -> None:
-        """A turn took `slowness` times its target, `in_flight` turns beside it, itself included, at a `level` of brown-out.
-        From one call on, too much was left out to say how slow whole turns are; and what turns take when it is quiet is only
-        told where each of them was done in full: a window after an overload would set it far too low, for good."""
+    def sample(self, slowness: float | None, in_flight: int, now_s: float, level: Brownout = Brownout.NORMAL) -> None:
+        """A turn took `slowness` times its target, `in_flight` turns beside it, itself included, at a `level` of brown-out;
+        None where brown-out kept it from the engine. From one call on, too much was left out to say how slow whole turns are;
+        and what turns take when it is quiet is only told where each of them was done in full: a window after an overload
+        would set it far too low, for good."""
         if self._window_began_s is None:
             self._window_began_s = now_s
-        self._slowness.append(slowness)
-        if level < Brownout.ONE_CALL:
-            self._whole.append(slowness)
+        if slowness is None:
+            self._unasked += 1
+        else:
+            self._slowness.append(slowness)
+            self._most = max(self._most, in_flight)
+            if level < Brownout.ONE_CALL:
+                self._whole.append(slowness)
         self._in_full = self._in_full and level is Brownout.NORMAL
-        self._most = max(self._most, in_flight)
         lasted = now_s - self._window_began_s
         enough = len(self._slowness) >= WINDOW_SAMPLES and lasted >= WINDOW_S
         if enough or lasted >= SLOWEST_WINDOW_S:
             self._move(lasted)
-            self._window_began_s, self._most, self._slowness, self._whole, self._in_full = now_s, 0, [], [], True
+            self._window_began_s, self._most, self._unasked = now_s, 0, 0
+            self._slowness, self._whole, self._in_full = [], [], True
 
     def _move(self, lasted_s: float) -> None:
         whole = len(self._whole) >= WINDOW_SAMPLES // 2
         told = sorted(self._whole if whole else self._slowness)  # cut-down turns must not hide how slow whole ones are
-        slow = told[len(told) * 3 // 4]
+        slow = told[len(told) * 3 // 4] if told else 0.0
         if self._quietest is not None:
             self._quietest *= 1 + lasted_s / REMEMBERED_S
         if whole and self._in_full and self._most <= max(QUIET, QUIET_PART * self.limit):
@@ -77,8 +83,10 @@ class Limiter:
         bearable = 1.0 if self._quietest is None else max(self.tolerance * self._quietest, QUICK)
         wanted = bearable / max(slow, 1e-6)
         gradient = min(max(wanted, 1 - STEEPEST), 1 + STEEPEST)
+        if gradient >= 1 and self._unasked >= WINDOW_SAMPLES > len(self._slowness):
+            self.limit = max(self.limit, min(2 * self.limit, self._first))
+            return
         if gradient > 1 and self._most < FULL * math.floor(self.limit):
             return
         moved = self.limit * (1 + (RISING if gradient > 1 else FALLING) * (gradient - 1))
-        highest = self.highest if whole else max(self.limit, self._first)
-        self.limit = min(max(moved, self.lowest), highest)
+        self.limit = min(max(moved, self.lowest), self.highest)

@@ -78,12 +78,20 @@ def test_a_small_limit_is_full_with_the_whole_turns_it_holds() -> None:
     assert limiter.limit > 100
 
 
-def test_turns_that_were_cut_down_raise_it_no_further_than_where_it_began() -> None:
+def test_where_no_turn_reaches_the_engine_it_goes_back_to_where_it_began_and_no_further() -> None:
     limiter = Limiter(20.0)
     limiter.limit = limiter.lowest
-    for sample in range(2000):
-        limiter.sample(0.05, int(limiter.limit), 100.0 + sample * 0.1, Brownout.HANDOFF)
+    for sample in range(600):
+        limiter.sample(None, 2, 100.0 + sample * 0.1, Brownout.HANDOFF)
     assert limiter.limit == 20.0
+
+
+def test_turns_kept_from_the_engine_do_not_hide_how_slow_the_others_are() -> None:
+    limiter = Limiter(20.0)
+    for sample in range(600):
+        kept_from_it = sample % 10
+        limiter.sample(None if kept_from_it else 3.0, 20, sample * 0.1, Brownout.HANDOFF if kept_from_it else Brownout.NORMAL)
+    assert limiter.limit < 10
 
 
 def test_an_engine_with_little_to_do_proves_nothing() -> None:
