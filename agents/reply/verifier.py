@@ -93,7 +93,9 @@ def _wrong_language(text: str, locale: Locale) -> str | None:
 
 def _missing(text: str, pattern: re.Pattern[str], source: str) -> str | None:
     said = [match.group() for match in pattern.finditer(text)]
-    known = {match.group().lower() for match in pattern.finditer(source)} if said else frozenset[str]()
+    if not said:
+        return None
+    known = {match.group().lower() for match in pattern.finditer(source)}
     return next((each for each in said if each.lower() not in known), None)
 
 
