@@ -1,8 +1,9 @@
-# `make serve` is all a new machine needs: Python 3.11, make, gcc. Every target can be interrupted and run again.
+# `make serve` is all a new machine needs: Python 3.11, make, gcc. Every target can be interrupted and run again. A new
+# environment gets the fastest python3.11 of PATH; PYTHON=/path/to/python3.11 says which.
 PYTHON ?= python3.11
 BIN := .venv/bin
 LOCKS := deploy/requirements
-SETUP := $(PYTHON) deploy/setup/environment.py
+SETUP := $(PYTHON) deploy/setup/environment.py $(if $(filter file,$(origin PYTHON)),--fastest)
 
 .PHONY: serve demo test check fmt setup setup-dev lock clean
 

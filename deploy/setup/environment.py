@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import interpreters
 import pip_output
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -38,10 +39,11 @@ def main() -> int:
     parser.add_argument("--covers", type=Path, action="append", default=[], help="a lock this one contains")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv")
     parser.add_argument("--project", type=Path, default=ROOT, help="the project to install in place")
+    parser.add_argument("--fastest", action="store_true", help="a new one may be built with a faster python3.11 of PATH")
     arguments = parser.parse_args()
     try:
         with alone(arguments.project):
-            prepare(arguments.lock, tuple(arguments.covers), arguments.venv, arguments.project)
+            prepare(arguments.lock, tuple(arguments.covers), arguments.venv, arguments.project, arguments.fastest)
     except SetupFailed as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1
@@ -68,14 +70,15 @@ def alone(project: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def prepare(lock: Path, covers: tuple[Path, ...], venv: Path, project: Path) -> None:
-    """Bring `venv` to what `lock` says and install `project` in place. Raises SetupFailed."""
+def prepare(lock: Path, covers: tuple[Path, ...], venv: Path, project: Path, fastest: bool) -> None:
+    """Bring `venv` to what `lock` says and install `project` in place; build it, where it must be built, with the `fastest`
+    Python 3.11 of PATH, or else with the one that runs this. Raises SetupFailed."""
     if sys.version_info[:2] != (3, 11):
         raise SetupFailed(
             f"Python 3.11 is needed and this is {sys.version.split()[0]}: run make with PYTHON=/path/to/python3.11"
         )
     if not healthy(venv):
-        build(venv)
+        build(venv, interpreters.fastest(os.environ.get("PATH", "")) if fastest else Path(sys.executable))
     stamp, busy = venv / "keepword-stamp.json", venv / "keepword-installing"
     done: dict[str, str] = json.loads(stamp.read_text()) if stamp.exists() else {}
     if done.get(lock.name) != digest(lock):
@@ -101,12 +104,14 @@ def healthy(venv: Path) -> bool:
         return False
 
 
-def build(venv: Path) -> None:
+def build(venv: Path, python: Path) -> None:
     """A new, empty environment in place of whatever is there."""
     if venv.exists():
         print(f"set-up: {venv} does not work; building it anew", file=sys.stderr)
         shutil.rmtree(venv)
-    made = subprocess.run([sys.executable, "-m", "venv", venv], capture_output=True, text=True)
+    if python.resolve() != Path(sys.executable).resolve():
+        print(f"set-up: {python} runs Python code faster than {sys.executable}; taking it", file=sys.stderr)
+    made = subprocess.run([python, "-m", "venv", venv], capture_output=True, text=True)
     if made.returncode != 0:
         raise SetupFailed(
             f"no virtual environment: {made.stdout.strip()}{made.stderr.strip()} (Debian: apt-get install python3.11-venv)"

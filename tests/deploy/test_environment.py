@@ -131,3 +131,43 @@ def test_a_changed_lock_is_installed_on_top(place: Place) -> None:
     again = place.run()
     assert "1 packages from cpu.txt" in again.stderr
     assert again.returncode == 0
+
+
+def faster_python(folder: Path) -> Path:
+    """A `python3.11` that tells of less time than any other, and is ours behind it. What is called is noted beside it."""
+    folder.mkdir()
+    real = folder / "real"
+    real.write_text(f'#!/bin/sh\necho "$2" >> {folder}/called\nexec {sys.executable} "$@"\n')
+    told = f'{{"executable": "{real}", "seconds": 1e-9}}'
+    (folder / "python3.11").write_text(f"#!/bin/sh\necho '{told}'\n")
+    for each in (real, folder / "python3.11"):
+        each.chmod(0o755)
+    return real
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(("--fastest",), True), ((), False)])
+def test_a_new_environment_gets_the_fastest_python_of_path_where_none_was_named(
+    place: Place, tmp_path: Path, asked: tuple[str, ...], taken: bool
+) -> None:
+    real = faster_python(tmp_path / "faster")
+    place.environment["PATH"] = f"{tmp_path / 'faster'}{os.pathsep}{place.environment['PATH']}"
+    done = subprocess.run([*place.command(), *asked], env=place.environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (f"{real} runs Python code faster" in done.stderr) is taken
+    assert (tmp_path / "faster" / "called").exists() is taken
+    assert place.imports()
+
+
+@pytest.mark.parametrize(
+    "script", ["exit 1", "echo no json", "sleep 0", """echo '{"executable": "/nowhere", "seconds": null}'"""]
+)
+def test_a_python_that_cannot_make_an_environment_is_not_taken(place: Place, tmp_path: Path, script: str) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "python3.11").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "broken" / "python3.11").chmod(0o755)
+    place.environment["PATH"] = f"{tmp_path / 'broken'}{os.pathsep}{Path(sys.executable).resolve().parent}"
+    command = [*place.command(), "--fastest"]
+    done = subprocess.run(command, env=place.environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "faster" not in done.stderr
+    assert place.imports()
