@@ -145,7 +145,7 @@ class Decider:
         """The customer said yes to the open offer: judge it again on fresh facts, then let the ledger act once."""
         offer = state.open_offer
         assert offer is not None
-        if not _consents(planned, state.lines[-1].text):
+        if not _consents(planned, state.customer_said):
             decision.points += [points.text("unsure"), *points.offer(offer)]
             return
         verdicts = self._judged(state, offer, facts, spent)
@@ -236,5 +236,5 @@ def _consents(planned: Planned, text: str) -> bool:
 def new_handoff(pack: Pack, state: SessionState, clock: Clock, *, reason: str) -> Handoff:
     """A promise of a person, due as the pack says."""
     due_at = clock.now() + timedelta(minutes=pack.handoff_due_minutes)
-    named = hashlib.sha256(f"{state.session_id} {len(state.lines)} {len(state.handoffs)} {reason}".encode()).hexdigest()
+    named = hashlib.sha256(f"{state.session_id} {state.line_count} {len(state.handoffs)} {reason}".encode()).hexdigest()
     return Handoff(f"ho_{named[:16]}", state.session_id, reason, pack.handoff_owner, due_at)

@@ -35,7 +35,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """What the turn loop knows of a session. Immutable: `apply` returns the next state."""
+    """What the turn loop knows of a session. Immutable: `apply` returns the next state. Of the conversation only what a turn
+    looks back at, however long it was: `transcript` has it whole."""
 
     session_id: str = ""
     pack: str = ""
@@ -43,7 +44,9 @@ class SessionState:
     locale: Locale = "en"
     market: str = ""
     tenant: str = ""
-    lines: tuple[Line, ...] = ()
+    line_count: int = 0
+    customer_said: str = ""  # last, as `desk_said`
+    desk_said: str | None = None
     scenario: str | None = None
     slots: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -71,8 +74,15 @@ def apply(state: SessionState, event: Event) -> SessionState:
                 tenant=event.tenant,
             )
         case TurnStarted():
-            lines = (*state.lines, Line("customer", event.text))
-            began = replace(state, lines=lines, locale=event.locale, open_turn_id=event.turn_id, reply=(), turn_began=None)
+            began = replace(
+                state,
+                line_count=state.line_count + 1,
+                customer_said=event.text,
+                locale=event.locale,
+                open_turn_id=event.turn_id,
+                reply=(),
+                turn_began=None,
+            )
             return replace(began, turn_began=began)
         case TurnRestarted():
             began = state.turn_began or state
@@ -95,7 +105,7 @@ def apply(state: SessionState, event: Event) -> SessionState:
         case HandoffClosed():
             return replace(state, claimed=tuple(each for each in state.claimed if each != event.handoff_id))
         case OperatorReplied():
-            return replace(state, lines=(*state.lines, Line("operator", event.text)))
+            return replace(state, line_count=state.line_count + 1)
         case ReplySentence():
             return replace(state, reply=(*state.reply, event.text))
         case TurnDone():
@@ -107,7 +117,26 @@ def apply(state: SessionState, event: Event) -> SessionState:
 
 
 def _ended(state: SessionState, reply: str) -> SessionState:
-    return replace(state, lines=(*state.lines, Line("desk", reply)), open_turn_id=None, reply=(), turn_began=None)
+    return replace(state, line_count=state.line_count + 1, desk_said=reply, open_turn_id=None, reply=(), turn_began=None)
+
+
+def transcript(events: Iterable[Event]) -> tuple[Line, ...]:
+    """The conversation, line by line."""
+    return tuple(line for event in events if (line := _line(event)) is not None)
+
+
+def _line(event: Event) -> Line | None:
+    match event:
+        case TurnStarted():
+            return Line("customer", event.text)
+        case OperatorReplied():
+            return Line("operator", event.text)
+        case TurnDone():
+            return Line("desk", event.text)
+        case TurnFailed():
+            return Line("desk", event.message)
+        case _:
+            return None
 
 
 def before_turn(events: Sequence[Event], turn_id: str) -> SessionState:

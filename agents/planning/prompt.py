@@ -58,9 +58,8 @@ def _labelled(pack: Pack, exemplar: Exemplar, state: SessionState) -> str:
 
 
 def _situation(state: SessionState) -> Iterable[str]:
-    desk = next((line.text for line in reversed(state.lines) if line.who == "desk"), None)
-    if desk is not None:
-        yield f"The desk said before: {_quoted(desk, MAX_LINE_CHARS)}"
+    if state.desk_said is not None:
+        yield f"The desk said before: {_quoted(state.desk_said, MAX_LINE_CHARS)}"
     if state.open_offer is not None:
         yield "An offer is open and waits for a yes or no."
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse, Response
 
 from agents.domain.errors import BadInput, NotAllowed
-from agents.domain.session import fold
+from agents.domain.session import fold, transcript
 from agents.turn import AcceptedTurn
 from serving.admission.tickets import Caller, Scope, Ticket
 from serving.http.callers import BEARER, ApiKey, Authorization, caller_of, deadline_s, key_in, needs
@@ -121,7 +121,7 @@ async def read_session(session_id: str, desk: TheDesk, _caller: Reader) -> Sessi
         locale=state.locale,
         scenario=state.scenario,
         open_offer_id=state.open_offer.id if state.open_offer else None,
-        transcript=[{"who": line.who, "text": line.text} for line in state.lines],
+        transcript=[{"who": line.who, "text": line.text} for line in transcript(each.event for each in stored)],
         last_event_id=stored[-1].seq,
     )
 

@@ -1,5 +1,6 @@
 """What a process remembers of sessions, and when it must not."""
 
+import pickle
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -19,7 +20,15 @@ def test_what_was_missed_is_folded_in() -> None:
     later = known.after(stored(TurnStarted("t1", "hello", "en"), TurnDone("t1", "hi", {}, {}, ()), first=2))
     assert later is not None
     assert (later.seq, later.hash) == (3, "hash-3")
-    assert [line.text for line in later.state.lines] == ["hello", "hi"]
+    assert (later.state.line_count, later.state.customer_said, later.state.desk_said) == (2, "hello", "hi")
+
+
+def test_what_is_known_does_not_grow_with_the_conversation() -> None:
+    def size(turns: int) -> int:
+        said = [(TurnStarted(f"t{n}", f"{n} hello", "en"), TurnDone(f"t{n}", f"{n} hi", {}, {}, ())) for n in range(turns)]
+        return len(pickle.dumps(Known.of(stored(STARTED, *(event for turn in said for event in turn))).state))
+
+    assert size(1000) < size(10) + 20  # its numbers are longer
 
 
 def test_a_log_that_does_not_go_on_from_what_is_known_must_be_read_whole() -> None:

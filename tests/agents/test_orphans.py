@@ -87,7 +87,8 @@ class Visit:
         state = await self.desk.state(SESSION)
         assert state.open_turn_id is None
         assert not await self.events(TurnFailed)
-        return state.lines[-1].text
+        assert state.desk_said is not None
+        return state.desk_said
 
     def refunds(self) -> list[int]:
         with sqlite3.connect(self._shop) as shop:
