@@ -1,5 +1,5 @@
 # `make serve` is all a new machine needs: Python 3.11, make, gcc. Every target can be interrupted and run again. A new
-# environment gets the fastest python3.11 of PATH; PYTHON=/path/to/python3.11 says which.
+# environment gets the fastest python3.11 of PATH; PYTHON=/path/to/python3.11 names another.
 PYTHON ?= python3.11
 BIN := .venv/bin
 LOCKS := deploy/requirements

@@ -110,7 +110,7 @@ def build(venv: Path, python: Path) -> None:
         print(f"set-up: {venv} does not work; building it anew", file=sys.stderr)
         shutil.rmtree(venv)
     if python.resolve() != Path(sys.executable).resolve():
-        print(f"set-up: {python} runs Python code faster than {sys.executable}; taking it", file=sys.stderr)
+        print(f"set-up: taking {python}, the fastest Python 3.11 of PATH", file=sys.stderr)
     made = subprocess.run([python, "-m", "venv", venv], capture_output=True, text=True)
     if made.returncode != 0:
         raise SetupFailed(

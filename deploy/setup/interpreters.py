@@ -1,7 +1,7 @@
 """Finds the python3.11 of this machine that runs Python code fastest.
 
-A desk's time goes into the interpreter, and builds of one version differ by a third: Debian's is built with profiles and
-linked whole, one that pyenv compiled with its defaults is neither.
+A desk's time goes into the interpreter, and builds of one version differ: Debian's is built with profiles and linked whole,
+one that pyenv compiled with its defaults is neither.
 """
 
 import json
