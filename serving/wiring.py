@@ -211,7 +211,8 @@ async def open_desk(
         traces=traces,
     )
 
-    watches = (rooms.recovery.watch(), rooms.orphans.watch(desk.carry_on), replicas.watch(), metrics.loop_lag.watch())
+    lag = metrics.loop_lag.watch(gate.lagged)
+    watches = (rooms.recovery.watch(), rooms.orphans.watch(desk.carry_on), replicas.watch(), lag)
     watching = [asyncio.create_task(each) for each in watches]
 
     async def close() -> None:

@@ -12,6 +12,7 @@ import uvicorn
 from bench.processes import free_port, server
 from bench.simulator.model import SimulatedModel
 from bench.simulator.profile import load_profile
+from serving import garbage
 from serving.app import create_app
 from serving.clock import SystemClock
 from serving.settings import Settings
@@ -28,6 +29,7 @@ async def serve(port: int) -> None:
         """A simulated engine always is."""
 
     opened = await open_desk(Settings.load(), model, SystemClock(), engine_ready=ready)
+    garbage.settle()  # as a replica does
     config = uvicorn.Config(
         create_app(opened.desk, opened.openai),
         "127.0.0.1",

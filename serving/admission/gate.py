@@ -12,21 +12,22 @@ from enum import StrEnum
 from agents.domain.brownout import Brownout
 from agents.domain.errors import Overloaded
 from serving.admission.fair_queue import Entry, FairQueue
-from serving.admission.limiter import Limiter
+from serving.admission.limiter import QUICK, Limiter
 from serving.admission.pace import Pace
 from serving.admission.quota import Accounts
+from serving.admission.strain import Strain
 from serving.admission.tickets import Priority, Ticket
 
 CEILING = {Priority.CUSTOMER: 1.0, Priority.OPERATOR: 0.9, Priority.BATCH: 0.5}
 """The part of the budget a class may hold: what is in flight is not taken back, so a burst of customers must find room."""
 HEADROOM = 0.2
-"""The part of the budget kept free of tenants far above their fair part, while others are about: those find room at once. The
+"""The part of their room kept free of tenants far above their fair part, while others are about: those find room at once. The
 trunk reservation of telephone networks (Akinpelu 1984). By as much may a tenant within its part go beyond the budget. Both keep
 one tenant's flood out of the others' p99."""
-FAR_ABOVE = 2.0  # times its fair part: a tenant that comes in bursts is not yet a flood
+FAR_ABOVE = 2.0  # times its fair part, of what is in flight or was let in lately: a tenant that comes in bursts is no flood yet
 CLUMP = 3.0
-"""Turns that a fair part counts for at least, with a tenant that used less than its share: where many tenants share a small
-budget, two turns that happen to come together are no flood."""
+"""Turns that a fair part counts for at least: where many tenants share a small budget, two turns that happen to come together
+are no flood."""
 TOKEN_SLACK = 1.5  # tokens in flight, against the limit's turns of the usual size: uneven work must still fill the engine
 CREDIT_TURNS = 16.0
 """How many turns of the usual size a tenant that used less than its share may go ahead of the others when it comes at once."""
@@ -100,8 +101,9 @@ class GateLimits:
 class Gate:
     def __init__(self, limits: GateLimits, monotonic: Callable[[], float], *listeners: Listener) -> None:
         self._limits, self._monotonic, self.listeners = limits, monotonic, list(listeners)
-        self.limiter = Limiter(min(limits.in_flight_first, limits.in_flight_most), highest=limits.in_flight_most)
-        self.pace, self.accounts = Pace(), Accounts()
+        first, most = min(limits.in_flight_first, limits.in_flight_most), limits.in_flight_most
+        self.limiter, self.apart = Limiter(first, highest=most), Limiter(first, highest=most, bearable=QUICK)
+        self.pace, self.accounts, self.strain = Pace(), Accounts(), Strain()
         self._queue: FairQueue[Place] = FairQueue()
         self._in_flight: Counter[Priority] = Counter()
         self._tokens_in_flight = 0.0
@@ -156,17 +158,19 @@ class Gate:
 
     def expected_wait_s(self, ticket: Ticket, tokens: float) -> float:
         """How long `ticket` would wait at the present drain rate: for its tenant's own part of it, or for all of the queue
-        when that is shorter. 0 while no rate is known."""
+        when that is shorter. 0 while no rate is known. Where it is held back for the desk's processor, its tenant's own pace of
+        late counts."""
         now = self._monotonic()
-        rate = self.pace.tokens_per_s(self.limiter.limit, now)
-        if rate is None:
-            return 0.0
+        rate = self.pace.tokens_per_s(min(self.limiter.limit, max(self.in_flight, 1)), now)
         turns, own = self._queue.queued(ticket.priority, ticket.tenant)
+        held_s = (turns + 1) / self.accounts.turns_per_s(ticket.tenant, now) if self._held_back(ticket, now) else 0.0
+        if rate is None:
+            return held_s
         share = self._queue.share(ticket.priority, ticket.tenant, ticket.limits.weight)
         fair_s = min((own + tokens) / (rate * share), (self._queue.tokens + tokens) / rate)
         bound = self.accounts.most_in_flight(ticket.limits)  # a tenant's own bound makes it slower still
         beyond = turns + 1 + self.accounts.of(ticket.tenant).in_flight - bound
-        return max(fair_s, beyond / bound * (self.pace.service_s(now) or 0.0))
+        return max(fair_s, held_s, beyond / bound * (self.pace.service_s(now) or 0.0))
 
     def leave(self, place: Place, tokens: float | None, level: Brownout = Brownout.NORMAL) -> None:
         """Work that was in has ended, having cost `tokens`; None when that is not known. `level`: what brown-out left of it.
@@ -192,7 +196,8 @@ class Gate:
                 self.pace.ended(service_s, tokens, now, whole=level < Brownout.ONE_CALL)
                 self._queue.credit_tokens = CREDIT_TURNS * self.pace.tokens
             if self._limits.learns and (tokens > 0 or level >= Brownout.ONE_CALL):
-                self.limiter.sample(slowness, place.beside, now, level)
+                for limiter in (self.limiter, self.apart):
+                    limiter.sample(slowness, place.beside, now, level)
         for listener in self.listeners:
             listener.left(place, slowness)
         self.accounts.forget_idle(now)
@@ -204,6 +209,11 @@ class Gate:
             self._queue.remove(place.entry)
             self._turn_away(place, Reason.DEADLINE)
             self._pump()
+
+    def lagged(self, lag_s: float) -> None:
+        """The event loop woke a sleeper so late: told often, as long as the desk stands."""
+        self.strain.hear(lag_s, self._monotonic())
+        self._pump()
 
     def oldest_wait_s(self, tenant: str) -> float:
         """How long the tenant's oldest waiting customer has waited."""
@@ -244,24 +254,27 @@ class Gate:
         if self.in_flight + 1 > reach or self._tokens_in_flight + place.tokens > beyond * self.token_budget:
             return False
         held = self._in_flight[ticket.priority]
-        return not held or held + 1 <= CEILING[ticket.priority] * beyond * limit
+        if held and held + 1 > CEILING[ticket.priority] * beyond * limit:
+            return False
+        return not (self.strain.spent and self._held_back(ticket, self._monotonic()))
+
+    def _held_back(self, ticket: Ticket, now: float) -> bool:
+        """Whether it only goes in as the desk's own processor finds the time."""
+        return self.strain.holds and self.accounts.floods(ticket.tenant, FAR_ABOVE, now)
 
     def _reach(self, place: Place, mine: int) -> float:
         """Up to how many turns in flight it may go in, being its tenant's `mine`th: below the limit for a tenant far above its
         part, beyond it for one within its part that used less than the one that was served last."""
-        ticket, limit = place.ticket, self.limiter.limit
+        ticket, limit, now = place.ticket, self.limiter.limit, self._monotonic()
         frugal = self._queue.credit(ticket.priority, ticket.tenant) >= place.tokens
-        if not frugal and self.in_flight + 1 > limit:
-            return limit  # full for it, whatever its part is: to tell that, every tenant is looked at
-        if frugal and mine <= CLUMP:
-            part = CLUMP
-        else:
-            part = max(self.accounts.fair_part(ticket.tenant, self._monotonic()) * limit, CLUMP if frugal else 0.0)
-        if mine > FAR_ABOVE * part:
-            return limit - math.floor(HEADROOM * limit)
-        if frugal and mine <= part and ticket.priority is Priority.CUSTOMER:
-            return self._furthest()
-        return limit
+        beyond = self._furthest() if frugal and ticket.priority is Priority.CUSTOMER else limit
+        if (frugal and mine <= CLUMP) or mine == 1 or self.in_flight + 1 > beyond:
+            return beyond  # whatever its part is: to tell that, every tenant is looked at
+        apart, fair = min(limit, self.apart.limit), self.accounts.fair_part(ticket.tenant, now)
+        many = mine > FAR_ABOVE * max(fair * apart, CLUMP)
+        if many or (not frugal and mine > fair * apart and self.accounts.floods(ticket.tenant, FAR_ABOVE, now)):
+            return apart - math.floor(HEADROOM * apart)
+        return beyond if mine <= fair * limit else limit
 
     def _furthest(self) -> float:
         """Turns in flight beyond which nobody is let in."""
@@ -273,7 +286,9 @@ class Gate:
         self._in_flight[ticket.priority] += 1
         self._tokens_in_flight += place.tokens
         place.beside = self.in_flight
-        self.accounts.of(ticket.tenant).in_flight += 1
+        if self._held_back(ticket, now):
+            self.strain.take()
+        self.accounts.let_in(ticket.tenant, now)
         self.accounts.spend(ticket.tenant, ticket.limits, place.tokens, now)
         for listener in self.listeners:
             listener.let_in(place, now - place.offered_s)

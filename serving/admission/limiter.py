@@ -3,9 +3,12 @@
 Little's law (1961) says that N turns which take T seconds each mean a throughput of N/T; the N at which they would take a
 wanted time is N x wanted/T. Each window moves the limit towards that, smoothed and clamped, as Gradient2 of Netflix's
 concurrency-limits does. There, wanted is a multiple of the long-term average. An engine that batches is slower the fuller it
-is, so its own average is no measure of being too full: here wanted is the same multiple of what turns take when few are in
-flight, and a set target until such a moment came. A window's upper quartile counts: no odd turn moves it. What stays a
-quarter of the target or less is not slow: there the times are the desk's own, and waiting at the door would only add to them.
+is, so its own average is no measure of being too full: here wanted is the larger of a set time (`bearable`) and the same
+multiple of what turns take when few are in flight. A window's upper quartile counts: no odd turn moves it.
+
+The gate has two. For everyone the set time is the target: an engine that batches does more the fuller it is, so as long as
+turns are in time, waiting at the door would only add to them. For a tenant far above its part it is a quarter of the target
+(`QUICK`): there the multiple counts, and leaves the others an engine that is hardly slower than without it.
 
 Where brown-out keeps nearly every turn from the model, nothing is learned, and a limit that fell too low would let in too few
 for the queue to end, which is what the brown-out waits for. So a window that tells of hardly any engine goes back towards the
@@ -23,8 +26,8 @@ STEEPEST = 0.5  # a window can ask for half as much, or for half as much again
 FULL = 0.7  # a limit is only raised while this part of it is in use: an idle engine proves nothing
 WINDOW_S = 1.0
 WINDOW_SAMPLES = 8
-TOLERANCE = 2.5  # times what turns take when it is quiet: more fills the engine, less keeps tenants apart
-QUICK = 0.25  # of the target: what is that quick is not slow, however much quicker it is when nobody else is about
+TOLERANCE = 2.0  # times what turns take when it is quiet: more fills the engine, less keeps tenants apart
+QUICK = 0.25  # of the target: what is that quick are the desk's own times, and no sign of a full engine
 QUIET, QUIET_PART = 4, 1 / 3  # turns in flight, or part of the limit, up to which a window counts as quiet
 REMEMBERED_S = 7 * 86400.0  # in this time the quietest window counts for twice as much: engines change
 SLOWEST_WINDOW_S = 10.0  # then a window counts with fewer samples
@@ -32,11 +35,13 @@ SLOWEST_WINDOW_S = 10.0  # then a window counts with fewer samples
 
 @dataclass
 class Limiter:
-    """`limit` in turns. Feed it `sample`s, in times of the target; it has no clock of its own."""
+    """`limit` in turns. Feed it `sample`s, in times of the target; it has no clock of its own. What takes `bearable` times the
+    target or less is not slow, however much quicker it is when nobody else is about."""
 
     limit: float
     lowest: float = 2.0
     highest: float = 512.0
+    bearable: float = 1.0
     tolerance: float = TOLERANCE
     _first: float = field(init=False)
     _quietest: float | None = None
@@ -80,7 +85,7 @@ class Limiter:
             self._quietest *= 1 + lasted_s / REMEMBERED_S
         if whole and self._in_full and self._most <= max(QUIET, QUIET_PART * self.limit):
             self._quietest = min(self._quietest or math.inf, statistics.median(self._whole))
-        bearable = 1.0 if self._quietest is None else max(self.tolerance * self._quietest, QUICK)
+        bearable = 1.0 if self._quietest is None else max(self.tolerance * self._quietest, self.bearable)
         wanted = bearable / max(slow, 1e-6)
         gradient = min(max(wanted, 1 - STEEPEST), 1 + STEEPEST)
         if gradient >= 1 and self._unasked >= WINDOW_SAMPLES > len(self._slowness):

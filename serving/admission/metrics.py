@@ -28,8 +28,10 @@ class AdmissionMetrics(Listener):
             "brown_out": brown_out.highest,
             "in_flight": lambda: gate.in_flight,
             "limit": lambda: gate.limiter.limit,
+            "limit_apart": lambda: min(gate.limiter.limit, gate.apart.limit),
             "tokens_in_flight": lambda: gate.tokens_in_flight,
             "token_budget": lambda: gate.token_budget,
+            "held": lambda: float(gate.strain.holds),
             "tokens_per_s": gate.drain_tokens_per_s,
         }
         self._told.watch(reads, {priority.name.lower(): partial(gate.waiting, priority) for priority in Priority})

@@ -6,7 +6,7 @@ from time import perf_counter
 
 from serving.observe.book import Book
 
-EVERY_S = 0.25
+EVERY_S = 0.05
 
 
 class LoopLag:
@@ -18,8 +18,12 @@ class LoopLag:
             "keepword_event_loop_lag_seconds", f"How late the event loop woke a sleeper, asked every {EVERY_S:g} s."
         )
 
-    async def watch(self) -> None:
+    async def watch(self, *hear: Callable[[float], None]) -> None:
+        """Each of `hear` is told every lag, in seconds."""
         while True:
             began = perf_counter()
             await self._pause(EVERY_S)
-            self._lag.observe(max(0.0, perf_counter() - began - EVERY_S))
+            lag_s = max(0.0, perf_counter() - began - EVERY_S)
+            self._lag.observe(lag_s)
+            for told in hear:
+                told(lag_s)

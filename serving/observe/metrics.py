@@ -50,8 +50,14 @@ class AdmissionMetrics:
             "brown_out": book.gauge("keepword_brown_out_level", "Steps of brown-out in force; 0: everything is on."),
             "in_flight": book.gauge("keepword_admission_in_flight", "Turns that are in."),
             "limit": book.gauge("keepword_admission_limit", "How many turns may be in, as learned."),
+            "limit_apart": book.gauge(
+                "keepword_admission_limit_apart", "How many turns may be in for a tenant far above its share, as learned."
+            ),
             "tokens_in_flight": book.gauge("keepword_admission_tokens_in_flight", "Estimated tokens of the turns that are in."),
             "token_budget": book.gauge("keepword_admission_token_budget", "How many tokens may be in."),
+            "held": book.gauge(
+                "keepword_admission_held", "1 while tenants far above their share wait for the desk's own processor."
+            ),
             "tokens_per_s": book.gauge("keepword_admission_tokens_per_second", "What the full engine gives, as measured."),
         }
 

@@ -190,6 +190,29 @@ def test_a_tenant_above_its_part_leaves_headroom_while_others_are_about() -> Non
     assert all(bench.gate.offer(Ticket(f"quiet{number % 3}")).state is State.IN for number in range(4))
 
 
+def test_a_busy_engine_in_time_holds_back_the_flood_and_nobody_else() -> None:
+    """Turns beside many others take 1.2 s, three times as long as alone, and less than their target of 2 s."""
+    clock = SetClock()
+    gate, inside = Gate(GateLimits(target_s=2.0), clock.monotonic), list[Place]()
+
+    def second(tenants: Sequence[str], takes_s: float) -> None:
+        inside.extend(gate.offer(Ticket(tenant)) for tenant in tenants)
+        clock.move(takes_s)
+        for place in inside:
+            gate.leave(place, 100.0)
+        inside.clear()
+
+    for _ in range(40):
+        second(["t0"], 0.4)
+    others = [f"t{number}" for number in range(1, 10)]
+    for _ in range(60):
+        second([*others, *others, "flood", *["flood"] * 12], 1.2)
+    assert gate.apart.limit < 18 < gate.limiter.limit
+    assert {gate.offer(Ticket(tenant)).state for tenant in [*others, *others]} == {State.IN}
+    assert [gate.offer(Ticket("flood")).state for _ in range(2)] == [State.IN, State.WAITING]
+    assert gate.offer(Ticket("t1")).state is State.IN
+
+
 def shared(size: int, most: int) -> Gate:
     """Nine tenants who took a turn each, and one who took thirty and has as many in flight as it may."""
     gate = Gate(GateLimits(4.0, in_flight_first=size, in_flight_most=most), SetClock().monotonic)

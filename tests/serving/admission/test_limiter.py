@@ -3,7 +3,7 @@
 import pytest
 
 from agents.domain.brownout import Brownout
-from serving.admission.limiter import TOLERANCE, WINDOW_SAMPLES, Limiter
+from serving.admission.limiter import QUICK, TOLERANCE, WINDOW_SAMPLES, Limiter
 
 
 def run(limiter: Limiter, seconds_at: dict[str, float], *, windows: int, offered: float = 1e9) -> None:
@@ -24,15 +24,24 @@ def test_before_it_was_ever_quiet_it_settles_where_turns_take_their_target(first
 
 @pytest.mark.parametrize("first", [8.0, 32.0, 400.0])
 def test_it_settles_where_turns_take_a_multiple_of_their_quiet_time_wherever_it_began(first: float) -> None:
-    limiter = Limiter(first)
+    limiter = Limiter(first, bearable=QUICK)
     run(limiter, {"base": 0.2, "each": 0.02}, windows=12, offered=1)  # alone a turn takes 0.22
     run(limiter, {"base": 0.2, "each": 0.02}, windows=120)
     wanted = (TOLERANCE * 0.22 - 0.2) / 0.02
     assert 0.9 * wanted <= limiter.limit <= 1.1 * wanted
 
 
+@pytest.mark.parametrize("quiet_s", [0.05, 0.3])
+def test_turns_in_time_are_not_held_back_for_being_slower_than_in_a_quiet_engine(quiet_s: float) -> None:
+    limiter = Limiter(32.0)
+    run(limiter, {"base": quiet_s, "each": 0.02}, windows=12, offered=1)
+    run(limiter, {"base": quiet_s, "each": 0.02}, windows=120)
+    wanted = (1.0 - quiet_s) / 0.02
+    assert 0.9 * wanted <= limiter.limit <= 1.1 * wanted
+
+
 def test_it_follows_an_engine_that_becomes_slower() -> None:
-    limiter = Limiter(20.0)
+    limiter = Limiter(20.0, bearable=QUICK)
     run(limiter, {"base": 0.2, "each": 0.02}, windows=12, offered=1)
     run(limiter, {"base": 0.2, "each": 0.07}, windows=60)
     assert limiter.limit <= (TOLERANCE * 0.22 - 0.2) / 0.07 * 1.2
@@ -46,7 +55,7 @@ def test_where_few_turns_are_as_slow_as_many_it_does_not_strangle_the_engine() -
 
 
 def test_turns_that_take_a_fraction_of_their_target_are_not_held_back_for_being_slower_than_at_night() -> None:
-    limiter = Limiter(64.0)
+    limiter = Limiter(64.0, bearable=QUICK)
     run(limiter, {"base": 0.01, "each": 0.002}, windows=20, offered=1)  # alone a turn takes 0.012
     run(limiter, {"base": 0.01, "each": 0.005}, windows=120, offered=12)  # 0.07 beside eleven others
     assert limiter.limit >= 32
