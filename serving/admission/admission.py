@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 from agents.domain.brownout import Brownout
 from agents.domain.errors import KeepwordError
 from agents.ports import Clock
-from serving.admission.gate import Gate, Place, State
+from serving.admission.gate import Gate
+from serving.admission.place import Place, State
 from serving.admission.tickets import Ticket, weighed
 
 Gone = Callable[[], Awaitable[None]]

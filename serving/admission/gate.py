@@ -6,14 +6,14 @@ Synchronous bookkeeping on one thread; `admission.py` waits on it. Nothing here 
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 
 from agents.domain.brownout import Brownout
 from agents.domain.errors import Overloaded
 from serving.admission.fair_queue import Entry, FairQueue
 from serving.admission.limiter import QUICK, Limiter
 from serving.admission.pace import Pace
+from serving.admission.place import Listener, Place, Reason, State
 from serving.admission.quota import Accounts
 from serving.admission.strain import Strain
 from serving.admission.tickets import Priority, Ticket
@@ -33,56 +33,6 @@ CREDIT_TURNS = 16.0
 """How many turns of the usual size a tenant that used less than its share may go ahead of the others when it comes at once."""
 HALF_EMPTY = 0.5
 RETRY_AFTER_S = (1.0, 120.0)
-
-
-class State(StrEnum):
-    WAITING = "waiting"
-    IN = "in"
-    REFUSED = "refused"
-    GONE = "gone"
-
-
-class Reason(StrEnum):
-    """Why work was refused, for metrics."""
-
-    RATE = "rate"  # the tenant's tokens a minute are used up
-    DEADLINE = "deadline"  # it could not be answered in time
-    FULL = "full"  # the queue is full, and this tenant's part of it the longest
-
-
-@dataclass(eq=False)
-class Place:
-    """One piece of work at the gate. `wake` is called once when it no longer waits. Times are the clock's."""
-
-    ticket: Ticket
-    tokens: float
-    offered_s: float
-    wake: Callable[[], None]
-    state: State = State.WAITING
-    queued: bool = False
-    admitted_s: float = 0.0
-    beside: int = 0  # turns in flight when it was let in, itself included
-    refusal: Overloaded | None = None
-    entry: Entry["Place"] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        ticket = self.ticket
-        self.entry = Entry(self, ticket.priority, ticket.tenant, self.tokens, ticket.limits.weight)
-
-    @property
-    def due_s(self) -> float:
-        return self.offered_s + self.ticket.deadline_s
-
-
-class Listener:
-    """Hears what the gate does; the default hears nothing. Brown-out and metrics listen."""
-
-    def let_in(self, place: Place, waited_s: float) -> None: ...
-
-    def refused(self, place: Place, reason: Reason, wait_s: float) -> None:
-        """`wait_s`: what it waited, or would have had to."""
-
-    def left(self, place: Place, slowness: float | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ multiple of what turns take when few are in flight. A window's upper quartile co
 
 The gate has two. For everyone the set time is the target: an engine that batches does more the fuller it is, so as long as
 turns are in time, waiting at the door would only add to them. For a tenant far above its part it is a quarter of the target
-(`QUICK`): there the multiple counts, and leaves the others an engine that is hardly slower than without it.
+(`QUICK`): there the multiple counts, and leaves the others an engine that is not full.
 
 Where brown-out keeps nearly every turn from the model, nothing is learned, and a limit that fell too low would let in too few
 for the queue to end, which is what the brown-out waits for. So a window that tells of hardly any engine goes back towards the

@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from serving.admission.gate import Gate, Listener, Place, Reason
+from serving.admission.gate import Gate
+from serving.admission.place import Listener, Place, Reason
 from serving.admission.pressure import BrownOut
 from serving.admission.tickets import Priority
 from serving.observe import metrics

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from agents.domain.brownout import Brownout
 from agents.ports import Allowance
 from serving.admission.breaker import Breaker
-from serving.admission.gate import Listener, Place, Reason
+from serving.admission.place import Listener, Place, Reason
 
 INTERVAL_S = 0.5
 CALM_S = 5.0  # how long it must be calm before a level falls

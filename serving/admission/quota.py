@@ -86,15 +86,14 @@ class Accounts:
         mine = self.of(tenant).weight
         return mine / (mine + sum(each.weight for name, each in self._active(now_s) if name != tenant))
 
-    def let_in(self, tenant: str, now_s: float) -> Account:
+    def let_in(self, tenant: str, now_s: float) -> None:
         account = self.of(tenant)
         account.in_flight += 1
         for turns in (account.turns, self._turns):
             turns.one_more(now_s)
-        return account
 
     def turns_per_s(self, tenant: str, now_s: float) -> float:
-        """How many of its turns were let in lately."""
+        """How many of its turns a second were let in lately."""
         return self.of(tenant).turns.now(now_s) / LATELY_S
 
     def floods(self, tenant: str, times: float, now_s: float) -> bool:

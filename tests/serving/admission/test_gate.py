@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.domain.errors import Overloaded
-from serving.admission.gate import RETRY_AFTER_S, Gate, GateLimits, Listener, Place, Reason, State
+from serving.admission.gate import RETRY_AFTER_S, Gate, GateLimits
+from serving.admission.place import Listener, Place, Reason, State
 from serving.admission.tickets import Limits, Priority, Ticket
 from tests.fakes import SetClock
 

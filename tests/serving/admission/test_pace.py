@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 from agents.domain.brownout import Brownout
-from serving.admission.gate import Gate, GateLimits, Listener, Place
+from serving.admission.gate import Gate, GateLimits
 from serving.admission.pace import FIRST_TOKENS, Pace
+from serving.admission.place import Listener, Place
 from serving.admission.tickets import Ticket
 from tests.fakes import SetClock
 

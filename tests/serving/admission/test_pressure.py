@@ -6,7 +6,7 @@ from agents.domain.brownout import Brownout
 from agents.domain.errors import DeadlineExceeded, EmptyOutput, EngineUnavailable
 from agents.ports import Message, ModelRequest
 from serving.admission.breaker import FAILURES, PAUSE_S, Breaker, WatchedModel
-from serving.admission.gate import Place, Reason
+from serving.admission.place import Place, Reason
 from serving.admission.pressure import CALM_S, INTERVAL_S, BrownOut
 from serving.admission.tickets import Ticket
 from serving.scripted import ScriptedModel

@@ -9,7 +9,8 @@ from itertools import count
 from agents.domain.brownout import Brownout
 from agents.domain.errors import Overloaded
 from serving.admission.breaker import Breaker
-from serving.admission.gate import Gate, GateLimits, Place, State
+from serving.admission.gate import Gate, GateLimits
+from serving.admission.place import Place, State
 from serving.admission.pressure import BrownOut
 from serving.admission.tickets import Ticket
 from tests.fakes import SetClock

@@ -12,7 +12,8 @@ import pytest
 from agents.domain.brownout import Brownout
 from agents.domain.errors import Overloaded
 from bench.result import quantile
-from serving.admission.gate import Gate, GateLimits, Listener, Place, Reason, State
+from serving.admission.gate import Gate, GateLimits
+from serving.admission.place import Listener, Place, Reason, State
 from serving.admission.strain import DOUBLED_S, FREE, LATE_S, PUNCTUAL_S, Strain
 from serving.admission.tickets import Ticket
 from tests.fakes import SetClock
@@ -31,9 +32,7 @@ class Desk(Listener):
     strained: bool = True
     clock: SetClock = field(default_factory=SetClock)
     took_s: dict[str, list[float]] = field(default_factory=dict)
-    waited_s: dict[str, list[float]] = field(default_factory=dict)
     refused_for: list[Reason] = field(default_factory=list)
-    retry_after_s: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.gate = Gate(GateLimits(target_s=2.0), self.clock.monotonic, self)
@@ -44,13 +43,11 @@ class Desk(Listener):
         self.refused_for.append(reason)
 
     def let_in(self, place: Place, waited_s: float) -> None:
-        tenant = place.ticket.tenant
-        self.waited_s.setdefault(tenant, []).append(waited_s)
-        cut = tenant == FLOOD
+        cut = place.ticket.tenant == FLOOD
         self._work(lambda: self._at(0.0 if cut else ENGINE_S, lambda: self._work(lambda: self._end(place, cut))))
 
     def _end(self, place: Place, cut: bool) -> None:
-        self.took_s.setdefault(place.ticket.tenant, []).append(self.clock.monotonic() - place.admitted_s)
+        self.took_s.setdefault(place.ticket.tenant, []).append(self.clock.monotonic() - place.offered_s)
         self.gate.leave(place, 0.0 if cut else 100.0, Brownout.WORDING if cut else Brownout.NORMAL)
 
     def _work(self, then: Callable[[], None]) -> None:
@@ -63,8 +60,7 @@ class Desk(Listener):
     def _offer(self, tenant: str) -> None:
         try:
             place = self.gate.offer(Ticket(tenant, deadline_s=30.0))
-        except Overloaded as refused:
-            self.retry_after_s.append(refused.retry_after_s)
+        except Overloaded:
             return
         if place.state is State.WAITING:
             self._at(30.0, lambda: self.gate.expire(place))
@@ -91,12 +87,7 @@ class Desk(Listener):
 
     def others_p99_s(self) -> float:
         """From when they came."""
-        sums = [
-            took_s + waited_s
-            for tenant in OTHERS
-            for took_s, waited_s in zip(self.took_s[tenant], self.waited_s[tenant], strict=False)
-        ]
-        return quantile(sums, 0.99)
+        return quantile([took_s for tenant in OTHERS for took_s in self.took_s[tenant]], 0.99)
 
 
 def after(rates: Mapping[str, float], *, strained: bool = True) -> Desk:

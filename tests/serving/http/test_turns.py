@@ -3,13 +3,14 @@
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from httpx_sse import aconnect_sse
 
-from serving.admission.gate import Place
+from serving.admission.place import Place
 from serving.admission.tickets import Ticket
 from tests.serving.http.conftest import HELD, Served
 
@@ -140,3 +141,12 @@ async def test_many_customers_at_once_are_all_answered(served: Served) -> None:
         return str((await served.http.post(f"{path}/turns", json={"text": "hello"}, headers=token)).json()["outcome"])
 
     assert set(await asyncio.gather(*(one(number) for number in range(1, 31)))) == {"done"}
+
+
+async def test_the_gate_hears_how_late_the_event_loop_is(served: Served) -> None:
+    strain = served.desk.admission.gate.strain
+    strain.lag_s = 0.0
+    await asyncio.sleep(0)
+    time.sleep(0.2)  # noqa: ASYNC251  nothing else is done meanwhile: that is the point
+    await asyncio.sleep(0.01)
+    assert strain.lag_s > 0.002
