@@ -161,7 +161,9 @@ def bench_soak(
     engine: Engine = INSTANT,
     postgres: Postgres = False,
     sessions: Annotated[int | None, typer.Option(min=1, help="Sessions open at once; default 10,000.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.1, help="How long; default 30.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="How long, counted from when 99 % of the customers have spoken; default 30.")
+    ] = None,
     think: Annotated[
         float | None, typer.Option(min=0.1, help="Mean seconds to think; default 60, or what a short probe says is carried.")
     ] = None,

@@ -27,6 +27,9 @@ from serving.observe.top.samples import Reading
 from serving.settings import Settings
 
 WANTED_THINK_S = 60.0
+SPOKEN_SHARE = 0.99
+"""Of the customers, by the end of the warm-up: one who speaks for the first time adds a session to what the desk remembers, and
+that is no growth of it."""
 LOAD_SHARE = 0.6  # of what the probe could do: a soak at the edge measures the edge
 OWN_CPU_MS = 8.0
 SAMPLED_S = 120.0
@@ -39,15 +42,18 @@ SCRAPE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
+    """`minutes` are counted after the warm-up, by whose end `spoken_share` of the customers have spoken."""
+
     sessions: int = 10_000
     minutes: float = 30.0
+    spoken_share: float = SPOKEN_SHARE
     think_s: float | None = None
     processes: int = 2
     probe_s: float = 25.0
     audit_sessions: int = 300
 
 
-QUICK = Sizes(sessions=40, minutes=0.2, think_s=4.0, processes=2, probe_s=4.0, audit_sessions=10)
+QUICK = Sizes(sessions=40, minutes=0.2, spoken_share=0.5, think_s=4.0, processes=2, probe_s=4.0, audit_sessions=10)
 
 
 @dataclass
@@ -167,6 +173,11 @@ def chosen_think_s(sessions: int, probe_per_s: float) -> float:
     return max(WANTED_THINK_S, math.ceil(carried_s / 5) * 5.0)
 
 
+def warmed_up_s(think_s: float, spoken_share: float) -> float:
+    """Seconds, in fives, after which that share of customers has spoken: each first thinks an exponential time of that mean."""
+    return math.ceil(-think_s * math.log1p(-spoken_share) / 5) * 5.0
+
+
 def _why(sizes: Sizes, probe_per_s: float, think_s: float) -> str:
     if sizes.think_s is not None:
         return "given"
@@ -191,17 +202,17 @@ def _probe_plan(url: str, sizes: Sizes, seed: int) -> LoadPlan:
 
 
 def _plan(url: str, sizes: Sizes, think_s: float, seed: int) -> LoadPlan:
-    duration_s = sizes.minutes * 60
+    counted_s, warmup_s = sizes.minutes * 60, warmed_up_s(think_s, sizes.spoken_share)
     return LoadPlan(
         url,
         arrivals=Arrivals("closed"),
         customers=sizes.sessions,
         think=Think(think_s),
         slo=Slo(),
-        duration_s=duration_s,
-        warmup_s=min(2 * think_s, duration_s / 3),
+        duration_s=warmup_s + counted_s,
+        warmup_s=warmup_s,
         drain_s=90.0,
-        window_s=5.0 if duration_s > 120 else 1.0,
+        window_s=5.0 if counted_s > 120 else 1.0,
         processes=sizes.processes,
         retry_after="honour",
         seed=seed,
@@ -282,7 +293,7 @@ def _bars(
         "errors_not_intended": bar(sum(measured.errors.values()), 0),
         "log_damages": bar(damages, 0),
         "sessions_open_at_once": bar(detail["sessions"]["open_at_most"], sizes.sessions, ">="),
-        "minutes": bar(measured.plan.duration_s / 60, sizes.minutes, ">="),
+        "minutes": bar(measured.span_s / 60, sizes.minutes, ">="),
         **{name: bar(value, None if quick else limit) for name, value, limit in judged},
         "refused_429": bar(measured.figures.counts["refusals"], None),
         "turn_p99_s": bar(measured.figures.at("turn", 0.99), None),

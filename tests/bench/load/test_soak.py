@@ -1,6 +1,7 @@
 """The soak: its choices, and a small one on the whole stack over the simulated engine."""
 
 import json
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,19 @@ from bench.load import load
 from bench.load.place import Place, place
 from bench.load.plan import Arrivals, LoadPlan
 from bench.load.sampled import NOT_OURS
-from bench.load.soak import QUICK, Journal, chosen_think_s, run
+from bench.load.soak import QUICK, Journal, chosen_think_s, run, warmed_up_s
 
 
 def test_customers_think_a_minute_unless_the_machine_cannot_carry_that() -> None:
     assert chosen_think_s(1000, probe_per_s=100.0) == 60.0
     assert chosen_think_s(10_000, probe_per_s=100.0) == 170.0  # 60 turns/s of the 100 probed
+
+
+def test_the_warm_up_lasts_until_nearly_everybody_has_spoken() -> None:
+    assert warmed_up_s(60.0, 0.99) == 280.0  # 60 s x ln 100, in fives
+    think, warm_up_s = random.Random(0), warmed_up_s(210.0, 0.99)
+    spoken = sum(think.expovariate(1 / 210.0) <= warm_up_s for _ in range(20_000))
+    assert 0.985 < spoken / 20_000 < 0.995
 
 
 def test_a_journal_is_there_after_every_line(tmp_path: Path) -> None:
