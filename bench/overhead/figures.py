@@ -1,7 +1,8 @@
 """What was measured of the two sides, and what it says: ratios within a round, differences within a pair, their medians."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Any, Final
 
@@ -59,6 +60,19 @@ class Measured:
             "first_token_outside_engine_ms": None if self.outside_ms is None else round(self.outside_ms, 2),
             "cpu_s": self.cpu_s,
         }
+
+
+def joined(visits: Sequence[Measured]) -> Measured:
+    """Visits to one side under one load in one round, alike in their number of requests, as one: all their requests, times that
+    add up, and the mean of the engine's means."""
+    first, cpu_s = visits[0], Counter[str]()
+    for visit in visits:
+        cpu_s.update(visit.cpu_s)
+    requests = tuple(request for visit in visits for request in visit.burst.requests)
+    burst = Burst(requests, sum(visit.burst.elapsed_s for visit in visits))
+    told = [visit.engine_first_token_s for visit in visits if visit.engine_first_token_s is not None]
+    engine_s = fmean(told) if len(told) == len(visits) else None
+    return replace(first, burst=burst, cpu_s={name: round(cpu_s[name], 3) for name in cpu_s}, engine_first_token_s=engine_s)
 
 
 @dataclass(frozen=True, slots=True)

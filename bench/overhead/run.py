@@ -1,13 +1,14 @@
 """What our OpenAI endpoint costs against bare `vllm serve`: same engine, arguments, machine, prompts and client, in turns.
 
 Both servers are loaded; the one that is not measured is stopped (SIGSTOP), so neither takes anything from the other, and
-all of Ray's own processes count as ours. A round measures each load on one and then on the other; ratios are taken within a
-round, and the bars are their medians. Two starts of one engine differ by some 5 % in speed, which is more than a server adds:
-so every round starts both anew. The first token is compared twice: as the client sees it, in which the engine's steps and
-its luck with memory weigh most, and less what the engine itself took for it, which leaves what stands around the engine.
+all of Ray's own processes count as ours. Ratios are taken within a round, and the bars are their medians. Two starts of one
+engine differ by some 5 % in speed, which is more than a server adds: so every round starts both anew. The first token is
+compared twice: as the client sees it, in which the engine's steps and its luck with memory weigh most, and less what the
+engine itself took for it, which leaves what stands around the engine.
 
-A shared machine is now faster, now slower, by more than a server adds. So what the client sees is also compared in pairs: both
-servers awake, the same prompts to one and then to the other, few tokens each.
+A shared machine is now faster, now slower for minutes, by more than a server adds. So a load comes in short visits to both by
+turns (ours, bare, bare, ours, ...), and the first token is also compared in pairs: both servers awake, the same prompts to one
+and then to the other, few tokens each.
 """
 
 import json
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,15 +27,25 @@ from agents.domain.errors import BadInput
 from bench.overhead import sides
 from bench.overhead.client import Order
 from bench.overhead.cores import Cores, starting_on
-from bench.overhead.figures import Measured, Pair, result
+from bench.overhead.figures import Measured, Pair, joined, result
 from bench.overhead.kept import Kept
 from bench.overhead.sides import Client, Side
 from bench.processes import ServerFailed, spent
 from bench.result import BenchResult, machine, quantile
 
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`requests` in each of a side's `visits`, `concurrency` at once."""
+
+    concurrency: int
+    requests: int
+    visits: int
+
+
 ROUNDS: Final = 5
-LOADS: Final = ((1, 6), (16, 16), (64, 64))  # (at once, in all)
-QUICK_LOADS: Final = ((1, 2), (4, 8))
+LOADS: Final = (Load(1, 1, 6), Load(16, 16, 2), Load(64, 64, 2))
+QUICK_LOADS: Final = (Load(1, 1, 2), Load(4, 4, 2))
 PAIRS: Final = ((1, 24), (16, 4))
 """(requests at once, pairs in a round) whose first tokens are compared one against one."""
 QUICK_PAIRS: Final = ((1, 2),)
@@ -63,6 +74,7 @@ def run(
     loads, in_pairs, opened = (QUICK_LOADS, QUICK_PAIRS, sides.stand_ins) if quick else (LOADS, PAIRS, sides.both)
     output = 16 if quick else OUTPUT_TOKENS
     about = {"machine": machine(), "model": model, "seed": str(seed), "cores": json.dumps(cores.told()), "quick": str(quick)}
+    about["loads"] = json.dumps([asdict(load) for load in loads])
     if resume and raw is None:
         raise BadInput("nothing to go on from", field="raw", hint="Name the file with --raw.")
     kept = Kept.read(raw, about) if resume and raw is not None else Kept(about)
@@ -75,11 +87,11 @@ def run(
             client = running.enter_context(Client())
         for number in range(kept.rounds, rounds):
             prompts = Prompts(f"{seed} {number}", tokenizer)
-            bursts = {concurrency: prompts.many(count) for concurrency, count in loads}
             with opened(folder, model, cores, number) as pair:
                 kept.idle = kept.idle or {side.name: idle_cpu(side, pair) for side in pair}
-                for side in pair if number % 4 < 2 else reversed(pair):
-                    kept.loads += _round(side, pair, client, number, bursts, output, quick=quick)
+                for load in loads:
+                    bursts = [prompts.many(load.requests) for _ in range(load.visits)]
+                    kept.loads += _by_turns(pair, client, number, load, bursts, output, quick=quick)
                 for concurrency, count in in_pairs:
                     kept.pairs += _in_pairs(pair, client, number, [prompts.many(concurrency) for _ in range(count)])
             if raw is not None:
@@ -90,32 +102,38 @@ def run(
     return replace(told, detail={**told.detail, "cores": cores.told()})
 
 
-def _round(
-    side: Side,
+def _by_turns(
     pair: Sequence[Side],
     client: Client,
     number: int,
-    bursts: dict[int, tuple[str, ...]],
+    load: Load,
+    bursts: Sequence[tuple[str, ...]],
     output: int,
     *,
     quick: bool,
 ) -> list[Measured]:
-    """Every load on one side, the other stopped."""
+    """Each burst to both sides, whose turn it is to be first changing: what every side's visits make together."""
+    visits: dict[str, list[Measured]] = {side.name: [] for side in pair}
+    for place, prompts in enumerate(bursts):
+        for side in pair if (number // 2 + place) % 2 == 0 else reversed(pair):
+            order = Order(side.url, side.model, prompts, load.concurrency, output, ignore_eos=not quick)
+            visits[side.name].append(_visit(side, pair, client, number, order))
+    return [joined(of) for of in visits.values()]
+
+
+def _visit(side: Side, pair: Sequence[Side], client: Client, number: int, order: Order) -> Measured:
+    """`order` to one side, the other stopped."""
     other = next(each for each in pair if each is not side)
-    measured = []
     with other.tree.paused():
         wait_awake(side)
         settle = Order(side.url, side.model, tuple(f"Say {word}." for word in "ab"), SETTLE_REQUESTS, 4, ignore_eos=False)
         client.send(settle)
         wait_calm(side)
-        for concurrency, prompts in bursts.items():
-            order = Order(side.url, side.model, prompts, concurrency, output, ignore_eos=not quick)
-            told, before = side.engine_first_tokens(), side.tree.cpu_s()
-            burst = client.send(order)
-            cpu_s = spent(before, side.tree.cpu_s())
-            engine_s = engine_mean_s(told, side.engine_first_tokens(), len(prompts))
-            measured.append(Measured(side.name, number, concurrency, burst, cpu_s, engine_s))
-    return measured
+        told, before = side.engine_first_tokens(), side.tree.cpu_s()
+        burst = client.send(order)
+        cpu_s = spent(before, side.tree.cpu_s())
+        engine_s = engine_mean_s(told, side.engine_first_tokens(), len(order.prompts))
+        return Measured(side.name, number, order.concurrency, burst, cpu_s, engine_s)
 
 
 def _in_pairs(sides: Sequence[Side], client: Client, number: int, bursts: Sequence[tuple[str, ...]]) -> list[Pair]:

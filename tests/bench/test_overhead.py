@@ -14,7 +14,7 @@ import pytest
 from agents.domain.errors import BadInput
 from bench.overhead.client import Burst, Request
 from bench.overhead.cores import Cores, starting_on
-from bench.overhead.figures import Measured, Pair, result
+from bench.overhead.figures import Measured, Pair, joined, result
 from bench.overhead.kept import Kept
 from bench.overhead.run import engine_mean_s, run
 from bench.processes import ServerFailed, Tree, called, spent
@@ -66,6 +66,16 @@ def test_ratios_are_taken_within_a_round_so_a_slow_round_moves_none() -> None:
     assert bars["added_inter_token_1"].value == pytest.approx(0.01, abs=1e-4)
     assert bars["added_first_token_p50_ms_1"].value == pytest.approx(2.0, abs=1e-3)
     assert bars["throughput_ratio_1"].ok
+
+
+def test_visits_of_one_load_count_as_one_burst() -> None:
+    visits = [replace(measured("ours", 0, first_s, 0.05), engine_first_token_s=first_s - 0.01) for first_s in (1.0, 2.0)]
+    both = joined(visits)
+    assert both.burst.tokens_per_s == pytest.approx(256 / (3.0 + 2 * 127 * 0.05))
+    assert both.first_token_mean_s == pytest.approx(1.5)
+    assert both.outside_ms == pytest.approx(10.0)
+    assert both.cpu_s == {"engine": 2.0}
+    assert joined([visits[0], replace(visits[1], engine_first_token_s=None)]).outside_ms is None
 
 
 def test_a_slower_endpoint_falls_short() -> None:
