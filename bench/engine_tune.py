@@ -5,8 +5,10 @@ machine does meets both alike, so the ratio holds where the figures drift.
 
     python -m bench.engine_tune            # every variant
     python -m bench.engine_tune threads    # those whose name contains "threads"
+    python -m bench.engine_tune memory --rounds 16
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -62,6 +64,7 @@ VARIANTS: Final = (
     Variant("threads: no spinning", {}, {"omp_spin_ms": 0}),
     Variant("no preload", {}, {"preload": []}),
     Variant("no huge pages", {}, {"huge_pages": False}),
+    Variant("memory given back", {}, {"keep_memory": False}),
     Variant("compiled", {"enforce_eager": False}, {}),
     Variant("KV cache 2 GiB", {"kv_cache_memory_bytes": 2 << 30}, {}),
     Variant("block size 128", {"block_size": 128}, {}),
@@ -84,11 +87,11 @@ def tune(names: Sequence[str] = (), *, model: str | None = None, rounds: int = R
         baseline: Figures | None = None
         for variant in wanted:
             with child(variant, model) as (other, start_s):
-                pairs = [(measured(default), measured(other)) for _ in range(rounds)]
+                pairs = [_pair(default, other, default_first=number % 2 == 0) for number in range(rounds)]
             base, changed = (_median([pair[side] for pair in pairs]) for side in (0, 1))
             baseline = baseline or base
             starts[variant.name] = start_s
-            results[variant.name] = _ratios(base, changed)
+            results[variant.name] = _ratios(pairs)
             table.add_row(variant.name, *(f"{ratio:.2f}" for ratio in results[variant.name].values()), f"{start_s:.0f} s")
             console.print(variant.name, base, changed)
     console.print(table)
@@ -123,6 +126,14 @@ def measured(pipes: Child) -> Figures:
     pipes[0].write("measure\n")
     pipes[0].flush()
     return Figures(**_answer(pipes))
+
+
+def _pair(default: Child, other: Child, *, default_first: bool) -> tuple[Figures, Figures]:
+    """A round of both, one right after the other."""
+    if default_first:
+        return measured(default), measured(other)
+    changed = measured(other)
+    return measured(default), changed
 
 
 def _answer(pipes: Child) -> dict[str, Any]:
@@ -178,10 +189,13 @@ def _median(figures: Sequence[Figures]) -> Figures:
     return Figures(**{name: median(getattr(one, name) for one in figures) for name in asdict(figures[0])})
 
 
-def _ratios(base: Figures, changed: Figures) -> dict[str, float]:
-    """Above 1: better than the default. The one figure that is a time is turned over."""
-    before, after = asdict(base), asdict(changed)
-    return {name: before[name] / after[name] if name.endswith("token_s") else after[name] / before[name] for name in before}
+def _ratios(pairs: Sequence[tuple[Figures, Figures]]) -> dict[str, float]:
+    """Medians of the pairs' ratios. Above 1: better than the default. The one figure that is a time is turned over."""
+    found: dict[str, float] = {}
+    for name in asdict(pairs[0][0]):
+        ratios = [getattr(changed, name) / getattr(base, name) for base, changed in pairs]
+        found[name] = median(1 / ratio if name.endswith("token_s") else ratio for ratio in ratios)
+    return found
 
 
 def _table() -> Table:
@@ -196,4 +210,10 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         asyncio.run(serve_child(json.loads(sys.argv[2])))
     else:
-        print(json.dumps(tune(sys.argv[1:])))
+        parser = argparse.ArgumentParser(description="Which CPU settings make the engine faster here.")
+        parser.add_argument("names", nargs="*", help="only variants whose name contains one of these")
+        parser.add_argument("--rounds", type=int, default=ROUNDS, help="pairs of measurements a variant")
+        given = parser.parse_args()
+        if given.rounds < 1:
+            parser.error(f"--rounds {given.rounds}: at least 1")
+        print(json.dumps(tune(given.names, rounds=given.rounds)))

@@ -12,7 +12,14 @@ from agents.ports import Structure
 
 Profile = Literal["cpu", "gpu"]
 SHARED_CPUS: Final = 4
-HUGE_PAGES: Final = "glibc.malloc.hugetlb"
+HUGE_PAGES: Final = {"glibc.malloc.hugetlb": 1}
+KEPT_MEMORY: Final = {
+    "glibc.malloc.mmap_threshold": 8 << 30,
+    "glibc.malloc.trim_threshold": 8 << 30,
+    "glibc.malloc.top_pad": 64 << 20,
+}
+"""In bytes. By default glibc maps what is above 32 MiB anew each time and trims its heap: in every step buffers then cost page
+faults, which zero their pages."""
 OURS: Final = frozenset(
     {
         "model",
@@ -25,6 +32,7 @@ OURS: Final = frozenset(
         "omp_spin_ms",
         "preload",
         "huge_pages",
+        "keep_memory",
         "more",
     }
 )
@@ -37,8 +45,8 @@ class EngineConfig:
     `threads`: CPU ids the OpenMP threads are bound to ("0,1", "0-7|8-15"), "auto" or "nobind" (vLLM's syntax).
     `omp_threads`: how many there are when they are not bound; `omp_spin_ms`: how long an idle one spins before it
     sleeps (Intel's runtime only). `preload`: shared libraries for LD_PRELOAD, in order.
-    `huge_pages`: glibc's malloc asks Linux for huge pages (no effect under another malloc). `grammar_cache`: folder for
-    compiled grammars.
+    `huge_pages`: glibc's malloc asks Linux for huge pages; `keep_memory`: it keeps what was freed for the next step (neither
+    has an effect under another malloc). `grammar_cache`: folder for compiled grammars.
     """
 
     model: Path
@@ -62,6 +70,7 @@ class EngineConfig:
     omp_spin_ms: int | None = None
     preload: tuple[Path, ...] = ()
     huge_pages: bool = False
+    keep_memory: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -105,8 +114,9 @@ class EngineConfig:
                 env["OMP_NUM_THREADS"] = str(self.omp_threads)
             if self.omp_spin_ms is not None:
                 env["KMP_BLOCKTIME"] = str(self.omp_spin_ms)
-            if self.huge_pages:
-                env["GLIBC_TUNABLES"] = _with_huge_pages((inherited or {}).get("GLIBC_TUNABLES", ""))
+            wanted = (HUGE_PAGES if self.huge_pages else {}) | (KEPT_MEMORY if self.keep_memory else {})
+            if wanted:
+                env["GLIBC_TUNABLES"] = _with_tunables((inherited or {}).get("GLIBC_TUNABLES", ""), wanted)
         if self.enforce_eager:
             # Else a helper of the sampler is compiled by g++ inside the first request that asks for log-probabilities.
             env["TORCHDYNAMO_DISABLE"] = "1"
@@ -128,14 +138,15 @@ def cpu_defaults() -> dict[str, Any]:
         "omp_threads": len(allowed_cpus()),
         "preload": found_libraries(),
         "huge_pages": True,
+        "keep_memory": True,
     }
 
 
-def _with_huge_pages(tunables: str) -> str:
-    """glibc's tunables with that one, unless whoever started us has set it already."""
-    kept = [each for each in tunables.split(":") if each]
-    set_already = any(each.startswith(f"{HUGE_PAGES}=") for each in kept)
-    return ":".join(kept if set_already else [*kept, f"{HUGE_PAGES}=1"])
+def _with_tunables(inherited: str, wanted: Mapping[str, int]) -> str:
+    """glibc's tunables with those wanted, but for what whoever started us has set already."""
+    kept = [each for each in inherited.split(":") if each]
+    set_already = {each.partition("=")[0] for each in kept}
+    return ":".join([*kept, *(f"{name}={value}" for name, value in wanted.items() if name not in set_already)])
 
 
 def allowed_cpus() -> tuple[int, ...]:

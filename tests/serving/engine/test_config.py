@@ -1,5 +1,8 @@
 """The engine's configuration: vLLM's names, our own, and the environment."""
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +61,34 @@ def test_huge_pages_are_asked_for_unless_the_environment_has_said(
     tmp_path: Path, inherited: dict[str, str], expected: str
 ) -> None:
     assert EngineConfig(tmp_path, huge_pages=True).environment(inherited)["GLIBC_TUNABLES"] == expected
+
+
+def test_the_cpu_profiles_engine_keeps_freed_memory_for_its_next_step(tmp_path: Path) -> None:
+    """Said by the allocator itself: what is mapped anew, or trimmed, is faulted in again."""
+    again = (
+        "import ctypes, resource\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]\n"
+        "libc.free.argtypes = [ctypes.c_void_p]\n"
+        "def step():\n"
+        "    place = libc.malloc(64 << 20)\n"
+        "    ctypes.memset(place, 1, 64 << 20)\n"
+        "    libc.free(place)\n"
+        "step()\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "step()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+
+    def faults(config: EngineConfig) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", again], env=config.environment({}), capture_output=True, text=True, check=True
+        )
+        return int(done.stdout)
+
+    small = replace(EngineConfig.of(tmp_path, "cpu", {}), huge_pages=False)  # what is counted is then pages of 4 KiB
+    assert faults(small) < 100
+    assert faults(replace(small, keep_memory=False, preload=())) > 10_000
 
 
 def test_gpu_profile_leaves_the_cpu_settings_alone(tmp_path: Path) -> None:
