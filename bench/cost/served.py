@@ -77,6 +77,7 @@ async def served(data_dir: Path, database_url: str = "") -> AsyncGenerator[Serve
     garbage.settle()
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    listening.listen()  # a client that is quicker than the server waits, and is not refused
     config = uvicorn.Config(
         create_app(opened.desk, opened.openai),
         log_level="warning",

@@ -81,6 +81,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
     opened = await open_desk(settings, model, SystemClock(), engine_ready=engine_ready)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    listening.listen()  # a client that is quicker than the server waits, and is not refused
     server = uvicorn.Server(
         uvicorn.Config(create_app(opened.desk, opened.openai), log_level="warning", timeout_graceful_shutdown=2)
     )

@@ -101,6 +101,7 @@ async def served(tmp_path_factory: Any) -> AsyncIterator[Served]:
     opened = await open_desk(settings, model, SystemClock(), engine_ready=engine_ready)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    listening.listen()  # a client that is quicker than the server waits, and is not refused
     app = create_app(opened.desk, opened.openai)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
     running = asyncio.create_task(server.serve([listening]))
