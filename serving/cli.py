@@ -1,5 +1,6 @@
 """`keepword`: the command line. Rooms bring their commands; packages above serving add theirs as entry points."""
 
+import os
 import sys
 from importlib.metadata import entry_points
 from typing import Annotated
@@ -50,11 +51,15 @@ def serve_command(
     pack: Annotated[str | None, typer.Option(help="A pack's name or folder.")] = None,
 ) -> None:
     """Run the whole stack: engine, desk, HTTP API and console page. Ends on Ctrl-C or SIGTERM."""
-    from serving.serve import run_until_stopped
+    from serving import serve_settings
     from serving.settings import Settings
 
     given = {"host": host, "port": port, "model": model, "pack": pack}
-    run_until_stopped(Settings.load(**{name: value for name, value in given.items() if value is not None}))
+    settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
+    serve_settings.keep_on_loopback(os.environ)
+    from serving.serve import run_until_stopped
+
+    run_until_stopped(settings)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from serving.app import create_app
 from serving.clock import SystemClock
 from serving.drain import on_drain
 from serving.engine.handle import EngineHandle
+from serving.loopback import keep_calls_here
 from serving.observe.observing import Observing
 from serving.observe.ray_replicas import asking, my_deployment, replica_id
 from serving.observe.replicas import Scrape, Snapshot
@@ -42,6 +43,7 @@ class DeskDeployment:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, settings: Settings, engine: DeploymentHandle[Any]
     ) -> None:
+        keep_calls_here()
         self._settings, self._engine = settings, EngineHandle(engine)
         self._engine_answered = False
         me = replica_id()

@@ -27,6 +27,8 @@ LEAN: Final[Environment] = {
     "RAY_event_stats": "0",
 }
 """What keeps CPU for the engine: its threads wait for the one whose core does other work."""
+LOOPBACK: Final[Environment] = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""No second machine joins: Ray's own ports, which ask nobody for a key, listen on 127.0.0.1, as they do on macOS."""
 FAILOVER: Final[Environment] = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # a dead proxy is found in a second, not in ten
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",  # HAProxy learns in a tenth of a second that a replica goes
@@ -124,7 +126,17 @@ def replica_logs(log_level: str) -> dict[str, Any]:
     return {"log_level": "DEBUG" if debug else "WARNING", "enable_access_log": debug}
 
 
+def keep_on_loopback(environ: MutableMapping[str, str]) -> None:
+    """Call it before `ray` is imported, which reads this then. What the user has set stays."""
+    _set(LOOPBACK, environ)
+
+
 def apply(settings: Settings, environ: MutableMapping[str, str]) -> None:
-    """Set what the user has not set. Before `ray.init`: Serve's processes inherit it."""
-    for name, value in environment(settings).items():
+    """Set what the user has not set. Before `ray.init`: Serve's processes inherit it. After `ray.serve` is imported: if it knew
+    of HAProxy it would refuse to deploy an engine with a router, which it thinks of no use (it is for calls from the desks)."""
+    _set(environment(settings), environ)
+
+
+def _set(values: Environment, environ: MutableMapping[str, str]) -> None:
+    for name, value in values.items():
         environ.setdefault(name, value)

@@ -18,6 +18,7 @@ from agents.ports import Message, Model, ModelRequest, Structure
 from serving import garbage
 from serving.engine.config import EngineConfig
 from serving.engine.wire import Answer, Piece, joined, to_wire
+from serving.loopback import keep_calls_here
 from serving.observe.engine import EngineMetrics, ServedModel
 from serving.observe.observing import Observing
 from serving.observe.ray_replicas import replica_id
@@ -53,6 +54,7 @@ class EngineDeployment:
         open_door: Callable[[], Door] | None = None,
         observing: Observing | None = None,
     ) -> None:
+        keep_calls_here()
         self._replica = replica_id()
         traces = NO_TRACES if observing is None else observing.begin(NAME, self._replica)
         self._metrics = EngineMetrics()

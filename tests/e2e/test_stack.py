@@ -3,8 +3,10 @@
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 
 import httpx
+import psutil
 import pytest
 from httpx_sse import EventSource, ServerSentEvent, connect_sse
 
@@ -42,6 +44,19 @@ def test_the_plan_was_the_models_and_its_grammar_held(stack: Stack) -> None:
     plan = turn.of("plan")[0]["plan"]
     assert plan["source"] == "model"
     assert plan["slots"] == {"order_id": "KW-1009"}
+
+
+def test_nothing_of_a_stack_listens_beyond_loopback(stack: Stack) -> None:
+    """Ray's own ports and those of Serve's replicas run what they are sent, and ask nobody for a key."""
+    whole = psutil.Process(stack.pid)
+    listening = {
+        (process.name(), ip_address(socket.laddr.ip.removeprefix("::ffff:")))
+        for process in (whole, *whole.children(recursive=True))
+        for socket in process.net_connections("tcp")
+        if socket.status == psutil.CONN_LISTEN
+    }
+    assert {"gcs_server", "raylet"} <= {name for name, _ in listening}
+    assert [(name, str(address)) for name, address in listening if not address.is_loopback] == []
 
 
 def test_a_stream_resumes_after_the_last_event_seen(stack: Stack) -> None:
