@@ -14,9 +14,14 @@ from bench.simulator.profile import StepCost, Work
 
 IDLE_AFTER_S: Final = 0.02
 """A pause this long between steps is the engine waiting for work, not part of a step."""
-NAMES: Final = ("base_s", "weights_s", "token_s", "prefill_s", "sequence_s", "context_s", "pair_s")
-SCALE: Final = (0.02, 0.02, 5e-4, 5e-4, 1e-3, 1e-6, 1e-7)
-STARTS: Final = ((1, 1, 1, 1, 1, 1, 1), (1, 3, 2, 0.1, 0.1, 1, 1), (3, 0.1, 0.1, 2, 2, 1, 1), (0.1, 2, 4, 0.1, 1, 0.1, 0.1))
+NAMES: Final = ("base_s", "weights_s", "token_s", "prompt_s", "prefill_s", "sequence_s", "context_s", "pair_s")
+SCALE: Final = (0.02, 0.02, 5e-4, 0.02, 5e-4, 1e-3, 1e-6, 1e-7)
+STARTS: Final = (
+    (1, 1, 1, 1, 1, 1, 1, 1),
+    (1, 3, 2, 0.1, 0.1, 0.1, 1, 1),
+    (3, 0.1, 0.1, 1, 2, 2, 1, 1),
+    (0.1, 2, 4, 0.1, 0.1, 1, 0.1, 0.1),
+)
 """The corner where products outgrow the weights makes several optima: the best of these starts is kept."""
 
 
@@ -65,7 +70,7 @@ def relative_error(cost: StepCost, steps: Sequence[Step]) -> float:
 
 
 def _predicted(cost: NDArray[np.float64], held: NDArray[np.float64]) -> NDArray[np.float64]:
-    base, weights, token, prefill, sequence, context, pair = cost
-    linear: NDArray[np.float64] = base + held @ np.array([prefill, sequence, context, pair])
+    base, weights, token, prompt, prefill, sequence, context, pair = cost
+    linear: NDArray[np.float64] = base + prompt * (held[:, 0] > 0) + held @ np.array([prefill, sequence, context, pair])
     products: NDArray[np.float64] = np.maximum(weights, (held[:, 0] + held[:, 1]) * token)
     return linear + products

@@ -31,13 +31,14 @@ class StepCost:
     """Seconds of one step, as a sum of what it does; the weights are read once however few tokens there are.
 
     `base_s`: a step by itself. `weights_s`: the floor of the matrix products. `token_s`: a token through them.
-    `prefill_s`, `sequence_s`: a prompt token's and a decoding sequence's own. `context_s`: a token of context read in decoding.
-    `pair_s`: a (query, key) pair in a prompt's attention.
+    `prompt_s`: that there are prompt tokens at all. `prefill_s`, `sequence_s`: a prompt token's and a decoding sequence's own.
+    `context_s`: a token of context read in decoding. `pair_s`: a (query, key) pair in a prompt's attention.
     """
 
     base_s: float = 0.0
     weights_s: float = 0.0
     token_s: float = 0.0
+    prompt_s: float = 0.0
     prefill_s: float = 0.0
     sequence_s: float = 0.0
     context_s: float = 0.0
@@ -47,6 +48,7 @@ class StepCost:
         return (
             self.base_s
             + max(self.weights_s, (work.prefill_tokens + work.sequences) * self.token_s)
+            + (self.prompt_s if work.prefill_tokens else 0.0)
             + work.prefill_tokens * self.prefill_s
             + work.sequences * self.sequence_s
             + work.context_tokens * self.context_s

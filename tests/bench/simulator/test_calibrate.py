@@ -17,7 +17,7 @@ from bench.simulator.profile import Limits, Profile, StepCost, Work, parse
 from bench.simulator.real_engine import limits_of
 from bench.simulator.timing import VirtualLoop
 
-COST = StepCost(base_s=0.01, weights_s=0.04, token_s=0.001, sequence_s=0.001, context_s=2e-6, pair_s=1e-7)
+COST = StepCost(base_s=0.01, weights_s=0.04, token_s=0.001, prompt_s=0.015, sequence_s=0.001, context_s=2e-6, pair_s=1e-7)
 KNOWN = Profile("known", "made up", Limits(block_size=32), COST, request_s=0.006)
 
 
