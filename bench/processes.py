@@ -54,6 +54,14 @@ def server(
         _stop(process)
 
 
+def listening() -> socket.socket:
+    """A free port of 127.0.0.1 that listens already: a client quicker than the server to come waits, and is not refused."""
+    found = socket.socket()
+    found.bind(("127.0.0.1", 0))
+    found.listen()
+    return found
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -13,9 +13,9 @@ EVERYWHERE: Final = "[::]"
 
 def keep_calls_here() -> None:
     """Call in a deployment's `__init__`, before its replica listens: the port is then on loopback, where the node's own address
-    is (`serve_settings.LOOPBACK`). Elsewhere nothing changes: other nodes must reach it."""
+    is (`serve_settings.keep_on_loopback`). Elsewhere nothing changes: other nodes must reach it."""
     if get_node_ip_address() == LOOPBACK:  # type: ignore[no-untyped-call]
-        setattr(replica, add_port_to_grpc_server.__name__, _on_loopback)  # Serve's own name for it, looked up when it listens
+        replica.add_port_to_grpc_server = _on_loopback  # type: ignore[attr-defined]  # looked up by that name when it listens
 
 
 def _on_loopback(server: Any, address: str) -> int:

@@ -27,7 +27,7 @@ LEAN: Final[Environment] = {
     "RAY_event_stats": "0",
 }
 """What keeps CPU for the engine: its threads wait for the one whose core does other work."""
-LOOPBACK: Final[Environment] = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+ONE_MACHINE: Final[Environment] = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """No second machine joins: Ray's own ports, which ask nobody for a key, listen on 127.0.0.1, as they do on macOS."""
 FAILOVER: Final[Environment] = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # a dead proxy is found in a second, not in ten
@@ -128,7 +128,7 @@ def replica_logs(log_level: str) -> dict[str, Any]:
 
 def keep_on_loopback(environ: MutableMapping[str, str]) -> None:
     """Call it before `ray` is imported, which reads this then. What the user has set stays."""
-    _set(LOOPBACK, environ)
+    _set(ONE_MACHINE, environ)
 
 
 def apply(settings: Settings, environ: MutableMapping[str, str]) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import multiprocessing
 import resource
-import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import uvicorn
 from agents.packs.loader import load_pack
 from bench.cost.customers import Done, Order, serve_orders
 from bench.cost.instant import InstantModel
+from bench.processes import listening
 from retrieval.embedding import Embedder, Kind, Vectors, make_embedder
 from serving import garbage
 from serving.app import create_app
@@ -75,9 +75,7 @@ async def served(data_dir: Path, database_url: str = "") -> AsyncGenerator[Serve
 
     opened = await open_desk(settings, InstantModel(), SystemClock(), engine_ready=ready, retriever=retriever)
     garbage.settle()
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen()  # a client that is quicker than the server waits, and is not refused
+    door = listening()
     config = uvicorn.Config(
         create_app(opened.desk, opened.openai),
         log_level="warning",
@@ -86,10 +84,10 @@ async def served(data_dir: Path, database_url: str = "") -> AsyncGenerator[Serve
         backlog=4096,
     )
     server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve([listening]))
+    running = asyncio.create_task(server.serve([door]))
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    url = f"http://127.0.0.1:{door.getsockname()[1]}"
     process = context.Process(target=serve_orders, args=(url, theirs), daemon=True)
     process.start()
     theirs.close()  # so that a process that died is an error here, not a wait

@@ -176,14 +176,11 @@ def _check(profile: Profile, typical_s: float, observed: Sequence[Observed]) -> 
 
 def _errors(real: Sequence[Figures], simulated: Sequence[Figures]) -> dict[str, float]:
     """By figure: how far from 1 the median over the rounds of simulated to real is."""
-    ratios = {
-        field.name: [
-            getattr(foretold, field.name) / getattr(measured, field.name)
-            for measured, foretold in zip(real, simulated, strict=True)
-        ]
-        for field in fields(Figures)
-    }
-    return {name: abs(median(of) - 1) for name, of in ratios.items()}
+    found: dict[str, float] = {}
+    for name in (field.name for field in fields(Figures)):
+        ratios = [getattr(foretold, name) / getattr(measured, name) for measured, foretold in zip(real, simulated, strict=True)]
+        found[name] = abs(median(ratios) - 1)
+    return found
 
 
 def _detail(

@@ -49,11 +49,12 @@ def test_the_plan_was_the_models_and_its_grammar_held(stack: Stack) -> None:
 def test_nothing_of_a_stack_listens_beyond_loopback(stack: Stack) -> None:
     """Ray's own ports and those of Serve's replicas run what they are sent, and ask nobody for a key."""
     whole = psutil.Process(stack.pid)
+    of_stack = {whole.pid, *(child.pid for child in whole.children(recursive=True))}
+    names = {process.pid: process.info["name"] for process in psutil.process_iter(["name"]) if process.pid in of_stack}
     listening = {
-        (process.name(), ip_address(socket.laddr.ip.removeprefix("::ffff:")))
-        for process in (whole, *whole.children(recursive=True))
-        for socket in process.net_connections("tcp")
-        if socket.status == psutil.CONN_LISTEN
+        (names[socket.pid], ip_address(socket.laddr.ip.removeprefix("::ffff:")))
+        for socket in psutil.net_connections("tcp")
+        if socket.laddr and socket.status == psutil.CONN_LISTEN and socket.pid in names
     }
     assert {"gcs_server", "raylet"} <= {name for name, _ in listening}
     assert [(name, str(address)) for name, address in listening if not address.is_loopback] == []

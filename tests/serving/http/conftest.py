@@ -1,7 +1,6 @@
 """A desk over the real shop, SQLite and index, served by uvicorn on loopback. Only the model is scripted."""
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import uvicorn
 
 from agents.domain.errors import EngineUnavailable
 from agents.ports import ModelChunk, ModelRequest, ModelResult
+from bench.processes import listening
 from serving.app import create_app
 from serving.clock import SystemClock
 from serving.http.desk import Desk
@@ -79,14 +79,12 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
             raise EngineUnavailable(down[0])
 
     opened = await open_desk(settings, model, SystemClock(), engine_ready=engine_ready)
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen()  # a client that is quicker than the server waits, and is not refused
+    door = listening()
     server = uvicorn.Server(
         uvicorn.Config(create_app(opened.desk, opened.openai), log_level="warning", timeout_graceful_shutdown=2)
     )
-    running = asyncio.create_task(server.serve([listening]))
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    running = asyncio.create_task(server.serve([door]))
+    url = f"http://127.0.0.1:{door.getsockname()[1]}"
     async with httpx.AsyncClient(base_url=url, timeout=30) as http:
         yield Served(http, opened.desk, model, down)
     server.should_exit = True

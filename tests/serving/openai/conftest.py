@@ -4,7 +4,6 @@ The scripted model says what a raw request tells it to ("say: …"); to the desk
 """
 
 import asyncio
-import socket
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from fastapi import FastAPI
 
 from agents.domain.errors import EngineUnavailable, Overloaded
 from agents.ports import ModelChunk, ModelRequest, ModelResult
+from bench.processes import listening
 from serving.app import create_app
 from serving.clock import SystemClock
 from serving.http.desk import Desk
@@ -99,13 +99,11 @@ async def served(tmp_path_factory: Any) -> AsyncIterator[Served]:
         return
 
     opened = await open_desk(settings, model, SystemClock(), engine_ready=engine_ready)
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen()  # a client that is quicker than the server waits, and is not refused
+    door = listening()
     app = create_app(opened.desk, opened.openai)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
-    running = asyncio.create_task(server.serve([listening]))
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    running = asyncio.create_task(server.serve([door]))
+    url = f"http://127.0.0.1:{door.getsockname()[1]}"
     async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30) as client:
         yield Served(url, app, opened.desk, model, client)
     server.should_exit = True
