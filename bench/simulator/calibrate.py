@@ -5,8 +5,9 @@ each load the rounds count in which others used least of it. The cost is fitted 
 every load of the second kind is simulated with the prompts and the output lengths the real engine had, and three figures of
 each are compared round by round, since every round has its own speed: what counts is the median of the rounds' ratios.
 
-A processor's speed drifts, by half within minutes where others share the host. So a probe (one short answer alone) runs before
-and after every load; costs are fitted as of the median probe's speed, and a load is foretold for the speed its own probes had.
+A machine's pace drifts, by half within minutes where others share the host. So a probe (a short answer alone, then two prompts)
+runs before and after every load; costs are fitted as of the median probe's pace, and a load is foretold for the pace its own
+probes had.
 """
 
 import asyncio
@@ -15,10 +16,10 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from statistics import median
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from bench.result import Bar, BenchResult, bar
 from bench.simulator.calibration_loads import check_loads, fit_loads
@@ -26,14 +27,15 @@ from bench.simulator.disturbance import CpuClock
 from bench.simulator.fit import Step, fit, relative_error
 from bench.simulator.loads import Figures, Load, Served, drive, figures, story
 from bench.simulator.model import SimulatedModel
-from bench.simulator.profile import Limits, Profile
+from bench.simulator.profile import Limits, Pace, Profile
 from bench.simulator.timing import VirtualLoop
 
-ROUNDS: Final = 5
-BUDGET_S: Final = 900.0
+ROUNDS: Final = 9
+BUDGET_S: Final = 1200.0
 MAX_ERROR: Final = 0.15
 QUIET: Final = 0.03  # of the machine
 PROBE_TOKENS: Final = 14
+PROBE_PROMPT: Final = 250
 
 
 class Subject(Protocol):
@@ -47,16 +49,31 @@ class Subject(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Probed:
+    """Seconds a token of a short answer takes, and a prompt of `PROBE_PROMPT` tokens until its first."""
+
+    token_s: float
+    prompt_s: float
+
+    def against(self, usual: "Probed") -> Pace:
+        return Pace(self.token_s / usual.token_s, self.prompt_s / usual.prompt_s)
+
+    @classmethod
+    def middle(cls, probes: Sequence[Self]) -> Self:
+        return cls(median(one.token_s for one in probes), median(one.prompt_s for one in probes))
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """One load in one round: when it began and ended (the clock of the steps), what its callers saw, the share of the machine
-    others used meanwhile, and how slow the machine was: the probes' seconds a token, before and after."""
+    others used meanwhile, and what the probes said, in the middle of before and after."""
 
     load: Load
     began: float
     ended: float
     served: Sequence[Served]
     others: float
-    probe_s: float
+    probed: Probed
 
     @property
     def to_fit(self) -> bool:
@@ -78,15 +95,15 @@ async def run(
     steps = subject.steps()
     counted = _least_disturbed(rounds)
     fitted_on = [one for one in counted if one.to_fit]
-    typical_s = median(one.probe_s for one in counted)
+    usual = Probed.middle([one.probed for one in counted])
     used = [
-        replace(step, seconds=step.seconds * typical_s / one.probe_s)
+        replace(step, pace=one.probed.against(usual))
         for one in fitted_on
         for step in steps
         if one.began <= step.began < one.ended
     ]
     profile = Profile("cpu", "measured", subject.limits, fit(used), _request_s(fitted_on, steps), _accept_s(fitted_on))
-    checks = await asyncio.to_thread(_check, profile, typical_s, [one for one in counted if not one.to_fit])
+    checks = await asyncio.to_thread(_check, profile, usual, [one for one in counted if not one.to_fit])
     await asyncio.to_thread(_write, written_to, as_toml(profile, len(used), len(rounds)), raw, steps, rounds)
     bars: dict[str, Bar] = {}
     for name, (real, simulated) in checks.items():
@@ -110,15 +127,15 @@ async def _observe(
     """Rounds of every load, until there are enough or another would not end in time."""
     began, done = time.monotonic(), []
     await subject.drive(Load("warm up", tuple(story(rng, 64, 4) for _ in range(4)), 2))
-    probe_s = await _probe(subject, rng)
+    before = await _probe(subject, rng)
     for number in range(rounds):
         fits, checks = fit_loads(rng), check_loads(rng)
-        loads = [load for pair in zip(fits, [*checks, None, None], strict=True) for load in pair if load is not None]
+        loads = [load for pair in zip_longest(fits, checks) for load in pair if load is not None]
         observed = []
         for index, load in enumerate(loads):
-            before_s, one = probe_s, await _one(subject, load)
-            probe_s = await _probe(subject, rng)
-            observed.append(replace(one, probe_s=(before_s + probe_s) / 2))
+            one, after = await _one(subject, load, before), await _probe(subject, rng)
+            observed.append(replace(one, probed=Probed.middle([before, after])))
+            before = after
             progress(number * len(loads) + index + 1, rounds * len(loads))
         done.append(observed)
         elapsed_s = time.monotonic() - began
@@ -127,18 +144,19 @@ async def _observe(
     return done
 
 
-async def _one(subject: Subject, load: Load) -> Observed:
+async def _one(subject: Subject, load: Load, probed: Probed) -> Observed:
     loop = asyncio.get_running_loop()
     before, began, load_began = CpuClock.now(), time.monotonic(), loop.time()
     served = await subject.drive(load)
     others = before.others_share(CpuClock.now(), time.monotonic() - began)
-    return Observed(load, load_began, loop.time(), served, others, probe_s=0.0)
+    return Observed(load, load_began, loop.time(), served, others, probed)
 
 
-async def _probe(subject: Subject, rng: random.Random) -> float:
-    """Seconds a token of a short answer alone: how fast the machine is now."""
-    served = await subject.drive(Load("probe", (story(rng, 50, PROBE_TOKENS),), 1))
-    return figures(served).itl_p50_s
+async def _probe(subject: Subject, rng: random.Random) -> Probed:
+    """How fast the machine is now."""
+    asks = (story(rng, 50, PROBE_TOKENS), story(rng, PROBE_PROMPT, 1), story(rng, PROBE_PROMPT, 1))
+    answer, *prompts = await subject.drive(Load("probe", asks, 1))
+    return Probed(figures([answer]).itl_p50_s, figures(prompts).ttft_p50_s)
 
 
 def _request_s(observed: Sequence[Observed], steps: Sequence[Step]) -> float:
@@ -161,13 +179,13 @@ def _accept_s(observed: Sequence[Observed]) -> float:
     return median(between) if between else 0.0
 
 
-def _check(profile: Profile, typical_s: float, observed: Sequence[Observed]) -> dict[str, tuple[list[Figures], list[Figures]]]:
-    """By load: the real figures of each round, and the simulated ones at the speed the machine had in it."""
+def _check(profile: Profile, usual: Probed, observed: Sequence[Observed]) -> dict[str, tuple[list[Figures], list[Figures]]]:
+    """By load: the real figures of each round, and the simulated ones at the pace the machine had in it."""
     checks: dict[str, tuple[list[Figures], list[Figures]]] = {}
     for one in observed:
         same = one.load.with_outputs([served.tokens for served in one.served])
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            simulated = figures(runner.run(drive(SimulatedModel(profile.slowed(one.probe_s / typical_s)), same)))
+            simulated = figures(runner.run(drive(SimulatedModel(profile.slowed(one.probed.against(usual))), same)))
         both = checks.setdefault(one.load.name, ([], []))
         both[0].append(figures(one.served))
         both[1].append(simulated)
@@ -196,7 +214,7 @@ def _detail(
         "steps_fitted": len(used),
         "step_error_median": round(relative_error(profile.cost, used), 4),
         "others_share": {same[0].load.name: [round(one.others, 3) for one in same] for same in zip(*rounds, strict=True)},
-        "probe_ms": {same[0].load.name: [round(1000 * one.probe_s, 1) for one in same] for same in zip(*rounds, strict=True)},
+        "probes": {same[0].load.name: [asdict(one.probed) for one in same] for same in zip(*rounds, strict=True)},
         "rounds": {
             name: {"real": [asdict(one) for one in real], "simulated": [asdict(one) for one in simulated]}
             for name, (real, simulated) in checks.items()

@@ -10,28 +10,31 @@ from bench.simulator.loads import Ask, Load, story, words
 
 FIT_CALLERS = ((1, 3, 128, 16), (4, 4, 64, 16), (16, 16, 64, 16), (48, 48, 40, 14))  # callers, asks, tokens in, out
 FIT_PROMPTS = (60, 240, 700, 1500)
+FIT_PAUSED, PAUSE_S = (80, 130, 210, 340, 550), 1.5
 RATE_PER_S = 0.9
-OPEN_ASKS = 24
-BURSTS, BURST_SIZE, BURST_EVERY_S = 4, 6, 5.0
+OPEN_ASKS = 14
+BURSTS, BURST_SIZE, BURST_EVERY_S = 3, 6, 5.0
 PREFIX_TOKENS = 480
 
 
 def fit_loads(rng: random.Random) -> list[Load]:
-    """Decoding at four batch sizes, prompts alone, prompts among decoding sequences, long contexts."""
+    """Decoding at four batch sizes, prompts alone, prompts after a pause, prompts among decoding sequences, long contexts."""
     decoding = [
         Load(f"fit: {callers} callers", tuple(story(rng, into, out) for _ in range(asks)), callers)
         for callers, asks, into, out in FIT_CALLERS
     ]
     prompts = Load("fit: prompts alone", tuple(story(rng, tokens, 2) for tokens in FIT_PROMPTS), 1)
+    paused = [story(rng, tokens, 3, at_s=PAUSE_S * number) for number, tokens in enumerate(FIT_PAUSED)]
     among = [story(rng, 60, 40) for _ in range(6)] + [story(rng, 350, 4, at_s=0.8 * (1 + number)) for number in range(3)]
     long = Load("fit: long contexts", tuple(story(rng, 1800, 10) for _ in range(3)), 3)
-    return [*decoding, prompts, Load("fit: prompts among others", tuple(among)), long]
+    spread = [Load("fit: prompts after a pause", tuple(paused)), Load("fit: prompts among others", tuple(among))]
+    return [*decoding, prompts, *spread, long]
 
 
 def check_loads(rng: random.Random) -> list[Load]:
     """Five loads, none of them used to fit."""
     return [
-        Load("2 callers, 300 in, 32 out", tuple(story(rng, 300, 32) for _ in range(12)), 2),
+        Load("2 callers, 300 in, 32 out", tuple(story(rng, 300, 32) for _ in range(8)), 2),
         Load("8 callers, 512 in, 32 out", tuple(story(rng, 512, 32) for _ in range(16)), 8),
         Load("32 callers, 96 in, 40 out", tuple(story(rng, 96, 40) for _ in range(64)), 32),
         Load("Poisson arrivals, mixed lengths", tuple(_poisson(rng))),

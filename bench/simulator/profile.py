@@ -27,6 +27,15 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How many times as long as usual a machine takes now: to decode, which reads memory, and for prompts, which compute. Who
+    shares the host may slow either alone."""
+
+    decode: float = 1.0
+    prompt: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class StepCost:
     """Seconds of one step, as a sum of what it does; the weights are read once however few tokens there are.
 
@@ -53,6 +62,12 @@ class StepCost:
             + work.sequences * self.sequence_s
             + work.context_tokens * self.context_s
             + work.pairs * self.pair_s
+        )
+
+    def slowed(self, pace: Pace) -> "StepCost":
+        return StepCost(
+            **{name: getattr(self, name) * pace.decode for name in ("base_s", "weights_s", "sequence_s", "context_s")},
+            **{name: getattr(self, name) * pace.prompt for name in ("token_s", "prompt_s", "prefill_s", "pair_s")},
         )
 
 
@@ -104,10 +119,10 @@ class Profile:
     request_s: float = 0.0
     accept_s: float = 0.0
 
-    def slowed(self, factor: float) -> "Profile":
-        """The same engine on a machine that takes `factor` times as long."""
-        cost = StepCost(**{field.name: getattr(self.cost, field.name) * factor for field in fields(StepCost)})
-        return replace(self, cost=cost, request_s=self.request_s * factor, accept_s=self.accept_s * factor)
+    def slowed(self, pace: Pace) -> "Profile":
+        """The same engine on a machine of that pace; the engine's front computes."""
+        request_s, accept_s = self.request_s * pace.prompt, self.accept_s * pace.prompt
+        return replace(self, cost=self.cost.slowed(pace), request_s=request_s, accept_s=accept_s)
 
     def with_limits(self, **changed: Any) -> "Profile":
         """The same hardware and model under other limits. Raises SettingsInvalid as `Limits` does."""

@@ -13,7 +13,7 @@ from bench.simulator.calibrate import run
 from bench.simulator.fit import Step, read_steps, steps_of
 from bench.simulator.loads import Load, Served, drive
 from bench.simulator.model import SimulatedModel
-from bench.simulator.profile import Limits, Profile, StepCost, Work, parse
+from bench.simulator.profile import Limits, Pace, Profile, StepCost, Work, parse
 from bench.simulator.real_engine import limits_of
 from bench.simulator.timing import VirtualLoop
 
@@ -63,20 +63,23 @@ def test_known_costs_are_found_and_five_other_loads_foretold(tmp_path: Path) -> 
     assert (tmp_path / "raw" / "requests.jsonl").stat().st_size > 0
 
 
-def test_a_machine_that_slows_down_half_way_is_foretold_at_the_speed_it_has(tmp_path: Path) -> None:
+@pytest.mark.parametrize("later", [Pace(2.0, 2.0), Pace(1.0, 2.0), Pace(2.0, 1.0)])
+def test_a_machine_that_slows_down_half_way_is_foretold_at_the_pace_it_has(later: Pace, tmp_path: Path) -> None:
     class Slowing(Known):
-        """From its fifteenth load on it takes twice as long."""
+        """From its fifteenth load on it takes as long as `later` says."""
 
         async def drive(self, load: Load) -> list[Served]:
             self.loads += 1
-            slow = KNOWN.slowed(2.0) if self.loads > 15 else KNOWN
+            slow = KNOWN.slowed(later) if self.loads > 15 else KNOWN
             return await drive(SimulatedModel(slow, on_step=self._stepped), load)
 
         loads = 0
 
     result = calibrated(Slowing(), tmp_path)
     assert sum(bar.ok for bar in result.bars.values()) >= 13
-    assert max(max(probes) for probes in result.detail["probe_ms"].values()) > 80
+    probes = [probe for same in result.detail["probes"].values() for probe in same]
+    for name, factor in (("token_s", later.decode), ("prompt_s", later.prompt)):
+        assert max(probe[name] for probe in probes) > 0.9 * factor * min(probe[name] for probe in probes)
 
 
 def test_an_engine_that_takes_twice_the_time_its_diary_tells_falls_short(tmp_path: Path) -> None:
