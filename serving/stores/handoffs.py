@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select, update
@@ -87,10 +87,5 @@ def _all() -> Select[Any]:
 
 
 def _tracked(row: RowMapping) -> TrackedHandoff:
-    handoff = Handoff(row["id"], row["session_id"], row["reason"], row["owner"], _aware(row["due_at"]) or row["due_at"])
-    return TrackedHandoff(handoff, row["tenant"], row["claimed_by"], _aware(row["claimed_at"]), _aware(row["closed_at"]))
-
-
-def _aware(at: datetime | None) -> datetime | None:
-    """SQLite forgets the zone: what is stored is UTC."""
-    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
+    handoff = Handoff(row["id"], row["session_id"], row["reason"], row["owner"], row["due_at"])
+    return TrackedHandoff(handoff, row["tenant"], row["claimed_by"], row["claimed_at"], row["closed_at"])

@@ -98,12 +98,7 @@ def in_order(lines: Sequence[ActionRecord]) -> tuple[ActionRecord, ...]:
 def from_row(row: RowMapping) -> ActionRecord:
     fields = dict(row)
     fields["proposal"] = {"action": fields.pop("action"), "args": fields.pop("args")}
-    return read_action(fields | {"at": aware(row["at"])})
-
-
-def aware(at: datetime) -> datetime:
-    """SQLite forgets the zone: what is stored is UTC."""
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return read_action(fields)
 
 
 def _row(record: ActionRecord) -> dict[str, Any]:

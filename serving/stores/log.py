@@ -4,7 +4,7 @@ The head row is the lock: it moves from the event a writer knows to the one it a
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, RowMapping, and_, bindparam, insert, null, or_, select, tuple_, update
@@ -117,7 +117,7 @@ class Log:
             raise no_session(session_id)
         if standing.turn_id is not None:
             return TurnOpening(repeats=str(standing.turn_id))
-        if standing.lease_holder is not None and aware(standing.lease_until) >= now:
+        if standing.lease_holder is not None and standing.lease_until >= now:
             raise TurnInProgress("this session is answering another message")
         if (standing.seq or seq) != seq or (standing.hash or before) != before:
             return TurnOpening(missed=self.events(connection, session_id, min(seq, standing.seq - 1)))
@@ -163,7 +163,7 @@ class Log:
 
     def expired_leases(self, connection: Connection) -> tuple[Lease, ...]:
         rows = connection.execute(EXPIRED, {"now": self._clock.now()}).all()
-        return tuple(Lease(row.id, row.lease_holder, aware(row.lease_until)) for row in rows)
+        return tuple(Lease(row.id, row.lease_holder, row.lease_until) for row in rows)
 
     def turn_by_key(self, connection: Connection, session_id: str, key: str) -> str | None:
         found = connection.execute(TURN_BY_KEY, {"session": session_id, "key": key}).scalar_one_or_none()
@@ -213,8 +213,3 @@ def no_session(session_id: str) -> NotFound:
 def stored_event(row: RowMapping) -> StoredEvent:
     fields = merged(read(row["body"]), read(row["personal"]) if row["personal"] is not None else None)
     return StoredEvent(row["seq"], datetime.fromisoformat(row["at"]), read_event(fields), row["hash"])
-
-
-def aware(at: datetime) -> datetime:
-    """SQLite forgets the zone: what is stored is UTC."""
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

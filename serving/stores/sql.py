@@ -22,7 +22,7 @@ from serving.stores.engines import lanes, pooled
 from serving.stores.errors import StoreUnavailable
 from serving.stores.lanes import Lane
 from serving.stores.lines import Asked
-from serving.stores.log import SESSION, Log, aware, no_session
+from serving.stores.log import SESSION, Log, no_session
 from serving.stores.migrate import upgrade
 from serving.stores.signing import Signer, Verifier
 from serving.stores.watchdog import HANGS_AFTER_S, watched
@@ -222,7 +222,7 @@ class SqlStore:
 
     async def _erase_session(self, connection: AsyncConnection, session: RowMapping) -> None:
         session_id, until = str(session["id"]), session["lease_until"]
-        if session["lease_holder"] is not None and until is not None and aware(until) > self._clock.now():
+        if session["lease_holder"] is not None and until is not None and until > self._clock.now():
             raise TurnInProgress("a session of this customer is answering", hint="Try again in a moment.")
         e = tables.events.c
         last = (

@@ -1,10 +1,13 @@
 """The tables. Alembic's migrations make them; a test proves both agree."""
 
+from datetime import UTC, datetime
+
 from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
     DateTime,
+    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -13,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
 )
 
@@ -24,6 +28,20 @@ NAMES = {
 }
 metadata = MetaData(naming_convention=NAMES)
 
+
+class Moment(TypeDecorator[datetime]):
+    """An aware time. SQLite forgets the zone: what is stored is UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value if value is None or value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
 sessions = Table(
     "sessions",
     metadata,
@@ -31,9 +49,9 @@ sessions = Table(
     Column("customer_id", String(128), nullable=False),
     Column("pack", String(64), nullable=False),
     Column("tenant", String(64), nullable=False, server_default=""),
-    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", Moment(), nullable=False),
     Column("lease_holder", String(64)),
-    Column("lease_until", DateTime(timezone=True)),
+    Column("lease_until", Moment()),
     Index(None, "customer_id"),
 )
 # Only the few sessions that are being answered stand in it. It does not hold `lease_until`: renewing a lease leaves it alone.
@@ -95,7 +113,7 @@ actions = Table(
     Column("amount_cents", BigInteger),
     Column("status", String(16), nullable=False),
     Column("result", JSON, nullable=False),
-    Column("at", DateTime(timezone=True), nullable=False),
+    Column("at", Moment(), nullable=False),
     Column("offer_id", String(64), nullable=False, server_default=""),
     Column("step", Integer, nullable=False, server_default="0"),
     Column("undoes", String(64), nullable=False, server_default=""),
@@ -111,10 +129,10 @@ handoffs = Table(
     Column("session_id", String(64), ForeignKey("sessions.id"), nullable=False),
     Column("reason", Text, nullable=False),
     Column("owner", String(128), nullable=False),
-    Column("due_at", DateTime(timezone=True), nullable=False),
+    Column("due_at", Moment(), nullable=False),
     Column("claimed_by", String(160)),
-    Column("claimed_at", DateTime(timezone=True)),
-    Column("closed_at", DateTime(timezone=True)),
+    Column("claimed_at", Moment()),
+    Column("closed_at", Moment()),
     Index(None, "due_at"),
 )
 
@@ -129,13 +147,13 @@ api_keys = Table(
     Column("turns_in_flight", Integer),
     Column("tokens_per_minute", Integer),
     Column("weight", Float, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("revoked_at", DateTime(timezone=True)),
+    Column("created_at", Moment(), nullable=False),
+    Column("revoked_at", Moment()),
 )
 
 desks = Table(
     "desks",
     metadata,
     Column("id", String(64), primary_key=True),
-    Column("seen_at", DateTime(timezone=True), nullable=False),
+    Column("seen_at", Moment(), nullable=False),
 )

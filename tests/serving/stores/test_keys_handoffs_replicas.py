@@ -1,7 +1,8 @@
 """API keys, claims and replicas, on both databases."""
 
 import asyncio
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -42,6 +43,14 @@ async def test_a_key_comes_back_as_it_was_made(store: SqlStore, clock: SetClock)
     assert found is not None
     assert (found.digest, found.tenant, found.scopes, found.limits) == (made.digest, "acme", made.scopes, made.limits)
     assert await keys.find("000000000000") is None
+
+
+async def test_a_time_of_another_zone_comes_back_as_the_same_moment_in_utc(store: SqlStore) -> None:
+    keys, made_at = ApiKeyStore(store.engine), datetime(2026, 3, 1, 4, 30, tzinfo=timezone(timedelta(hours=8)))
+    await keys.add(replace(record(), created_at=made_at))
+    (found,) = await keys.all()
+    assert found.created_at == made_at
+    assert found.created_at.utcoffset() == timedelta(0)
 
 
 async def test_a_name_is_free_again_when_its_key_is_revoked(store: SqlStore, clock: SetClock) -> None:
