@@ -24,7 +24,7 @@ def calibrate(
     write: Annotated[bool, typer.Option("--write", help="Write the simulator's profile of this CPU.")] = False,
     raw: Annotated[Path | None, typer.Option(help="Keep every step and every request seen in this folder.")] = None,
 ) -> None:
-    """The simulated engine against the real one on this CPU: fitted on some loads, held against five others. 10 minutes."""
+    """The simulated engine against the real one on this CPU: fitted on some loads, held against five others. 14 minutes."""
     from bench.progress import counting
     from bench.simulator.calibrate import run
     from bench.simulator.profile import PROFILES
