@@ -1,6 +1,7 @@
 """Calibration finds the costs of an engine whose costs are known, and says so when its forecast is wrong."""
 
 import asyncio
+import random
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 
 from bench.result import BenchResult
 from bench.simulator.calibrate import run
-from bench.simulator.fit import Step, read_steps, steps_of
+from bench.simulator.fit import Step, fit, read_steps, steps_of
 from bench.simulator.loads import Load, Served, drive
 from bench.simulator.model import SimulatedModel
 from bench.simulator.profile import Limits, Pace, Profile, StepCost, Work, parse
@@ -85,6 +86,19 @@ def test_a_machine_that_slows_down_half_way_is_foretold_at_the_pace_it_has(later
 def test_an_engine_that_takes_twice_the_time_its_diary_tells_falls_short(tmp_path: Path) -> None:
     result = calibrated(Known(warp=lambda work: 0.5), tmp_path)
     assert not result.ok
+
+
+def test_noise_that_halves_as_often_as_it_doubles_does_not_shift_the_cost() -> None:
+    rng = random.Random(11)
+    held = [
+        Work(rng.choice((60, 250, 900)), rng.randrange(8), 0, 0.0) if n % 4 == 0 else Work(0, 1 + n % 40, 9 * n, 0)
+        for n in range(800)
+    ]
+    pace = Pace(1.3, 0.7)
+    steps = [Step(0.0, COST.slowed(pace).step_s(work) * rng.lognormvariate(0, 0.3), work, pace) for work in held]
+    cost = fit(steps)
+    for work in (Work(60, 0, 0, 0.0), Work(900, 4, 0, 0.0), Work(0, 2, 200, 0), Work(0, 40, 5000, 0)):
+        assert cost.step_s(work) == pytest.approx(COST.step_s(work), rel=0.05)
 
 
 def test_a_step_lasts_until_the_next_begins_unless_the_engine_was_idle() -> None:
