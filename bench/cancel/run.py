@@ -66,12 +66,11 @@ async def measure(
     """`more`: what a request says besides, so that a model does not end by itself."""
     left: list[Left] = []
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(url, timeout=timeout, connector=connector) as http:
-        while len(left) < trials:
+    async with aiohttp.ClientSession(url, timeout=timeout) as http:
+        for first in range(0, trials, TOGETHER):
             async with beside(http, model, more):
                 await until(http, BESIDE)
-                for number in range(len(left), min(len(left) + TOGETHER, trials)):
+                for number in range(first, min(first + TOGETHER, trials)):
                     left.append(await leave(http, model, drawn.uniform(0.0, LONGEST_STAY_S if number % 2 else 0.05), more))
                     if progress is not None:
                         progress(number + 1, trials)
