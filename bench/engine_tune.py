@@ -28,8 +28,8 @@ from rich.table import Table
 from agents.ports import Message, Model, ModelRequest
 from bench.result import machine
 from serving.engine.config import EngineConfig, allowed_cpus
-from serving.models import ensure, entry
-from serving.models.catalog import load
+from serving.models import default_name, ensure, entry
+from serving.models.precision import Precision
 
 ROUNDS: Final = 2
 NEW_TOKENS: Final = 32
@@ -39,11 +39,12 @@ MARK: Final = "MEASURED "
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Changes against the default: vLLM arguments, and our own fields by name."""
+    """Changes against the default: vLLM arguments, our own fields by name, and the weights' precision."""
 
     name: str
     arguments: Mapping[str, Any]
     ours: Mapping[str, Any]
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Figures:
 
 
 VARIANTS: Final = (
+    Variant("precision: int8", {}, {}, "int8"),
+    Variant("precision: float32", {}, {}, "float32"),
     Variant("threads: bound to every CPU", {}, {"threads": ",".join(map(str, allowed_cpus()))}),
     Variant("threads: nobind", {}, {"threads": "nobind"}),
     Variant("threads: auto (vLLM's own)", {}, {"threads": "auto"}),
@@ -105,10 +108,10 @@ Child = tuple[IO[str], IO[str]]
 @contextmanager
 def child(variant: Variant, model: str | None) -> Iterator[tuple[Child, float]]:
     """An engine in a fresh process, and how long it took to start, in seconds. It ends with the block."""
-    order = json.dumps({"model": model, "arguments": dict(variant.arguments), "ours": dict(variant.ours)})
+    order = json.dumps({"model": model, **asdict(variant)})
     command = [sys.executable, "-m", "bench.engine_tune", "--child", order]
     started = time.perf_counter()
-    environment = os.environ | _config(model, variant.arguments, variant.ours).environment(os.environ)
+    environment = os.environ | _config(model, variant).environment(os.environ)
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -144,11 +147,12 @@ def _answer(pipes: Child) -> dict[str, Any]:
     raise ChildProcessError("the engine's process ended before it answered")
 
 
-async def serve_child(order: Mapping[str, Any]) -> None:
+async def serve_child(order: dict[str, Any]) -> None:
     """The child's side: start the engine, then one round for each line read."""
     from serving.engine.vllm_model import VllmModel
 
-    model = VllmModel(_config(order["model"], order["arguments"], order["ours"]))
+    name = order.pop("model")
+    model = VllmModel(_config(name, Variant(**order)))
     await round_of(model, 0)
     print(MARK + "{}", flush=True)
     number = 0
@@ -158,10 +162,12 @@ async def serve_child(order: Mapping[str, Any]) -> None:
     model.close()
 
 
-def _config(model: str | None, arguments: Mapping[str, Any], ours: Mapping[str, Any]) -> EngineConfig:
-    name = model or load().default
-    ready = {key: tuple(map(Path, value)) if key == "preload" else value for key, value in ours.items()}
-    return EngineConfig.of(ensure(name, quiet=True), "cpu", {**entry(name).engine["cpu"], **arguments}, **ready)
+def _config(model: str | None, variant: Variant) -> EngineConfig:
+    name = model or default_name()
+    ready = {key: tuple(map(Path, value)) if key == "preload" else value for key, value in variant.ours.items()}
+    path = ensure(name, quiet=True, precision=variant.precision)
+    arguments = {**entry(name, variant.precision).engine["cpu"], **variant.arguments}
+    return EngineConfig.of(path, "cpu", arguments, **ready)
 
 
 async def round_of(model: Model, number: int) -> Figures:

@@ -10,8 +10,9 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 
 from agents.domain.errors import KeepwordError
-from serving.models import default_name, ensure
-from serving.models.catalog import Entry, Hub, load
+from serving.models import default_name, ensure, entries
+from serving.models import entry as known
+from serving.models.catalog import Entry, Hub
 from serving.models.convert import MANIFEST, complete, faults, folder_name
 from serving.models.fetch import default_cache, sha256_of
 
@@ -32,11 +33,11 @@ def ready_folder(entry: Entry, cache: Path) -> Path:
 @app.command("list")
 def list_models(as_json: AsJson = False, cache: Cache = None) -> None:
     """Every model in the catalogue and whether it is ready here."""
-    place, catalog = cache or default_cache(), load()
+    place, every, default = cache or default_cache(), entries(), default_name()
     rows = [
         {
             "name": entry.name,
-            "default": entry.name == catalog.default,
+            "default": entry.name == default,
             "task": entry.task,
             "license": entry.license,
             "profiles": list(entry.engine),
@@ -46,21 +47,21 @@ def list_models(as_json: AsJson = False, cache: Cache = None) -> None:
             "folder": str(ready_folder(entry, place)),
             "about": entry.about,
         }
-        for entry in catalog.entries.values()
+        for entry in every
     ]
     if as_json:
         typer.echo(json.dumps({"models": rows}, indent=2))
         return
     table = Table(Column("model", no_wrap=True), "profile", "download", "ready", "license")
-    for row, entry in zip(rows, catalog.entries.values(), strict=True):
+    for row, entry in zip(rows, every, strict=True):
         size = decimal(entry.file.size_bytes) if entry.file else "from the hub"
         name = f"{entry.name} *" if row["default"] else entry.name
         ready = "yes" if row["ready"] else "no"
         table.add_row(name, ", ".join(entry.engine), size, ready, entry.license)
     console = Console()
     console.print(table)
-    for entry in catalog.entries.values():
-        mark = " (*, the default)" if entry.name == catalog.default else ""
+    for entry in every:
+        mark = " (*, the default)" if entry.name == default else ""
         console.print(f"{entry.name}{mark}: {entry.about}", highlight=False, markup=False)
 
 
@@ -91,12 +92,12 @@ def verify(
     cache: Cache = None,
 ) -> None:
     """Read every byte again and compare digests. What is wrong is no longer trusted: the next pull makes it anew."""
-    place, catalog = cache or default_cache(), load()
+    place = cache or default_cache()
     try:
-        entries = [catalog.entry(name) for name in names] if names else list(catalog.entries.values())
+        asked = tuple(known(name) for name in names) if names else entries()
     except KeepwordError as error:
         _fail(error, as_json)
-    found = {entry.name: _faults(entry, place) for entry in entries if names or ready_folder(entry, place).exists()}
+    found = {entry.name: _faults(entry, place) for entry in asked if names or ready_folder(entry, place).exists()}
     if as_json:
         typer.echo(json.dumps({"faults": {name: list(wrong) for name, wrong in found.items()}}, indent=2))
     else:

@@ -20,7 +20,7 @@ RECIPE_VERSION: Final = 2
 MANIFEST: Final = "manifest.json"
 CONVERT_TIMEOUT_S: Final = 1800.0
 _GROWTH: Final = 3
-"""A converted folder (INT8 layers, bfloat16 embedding) is at most this many times its 4-bit source."""
+"""A converted folder (at most bfloat16 throughout) is at most this many times its 4-bit source."""
 
 Quantize = Callable[[Path, Path, str], None]
 

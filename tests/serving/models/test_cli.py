@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from agents.domain.errors import ModelFileError, NotFound
-from serving.models import ensure
+from serving.models import default_name, ensure, entry
 from serving.models.catalog import load
 from serving.models.cli import app
 from serving.models.convert import folder_name, seal
@@ -15,7 +15,7 @@ runner = CliRunner()
 
 def put_ready(cache: Path) -> Path:
     """A sealed folder where the default model's would be."""
-    folder = cache / "ready" / folder_name(load().entry(load().default))
+    folder = cache / "ready" / folder_name(entry(default_name()))
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     seal(folder, {})
@@ -27,7 +27,7 @@ def test_list_says_which_models_are_ready(tmp_path: Path) -> None:
     result = runner.invoke(app, ["list", "--json", "--cache", str(tmp_path)])
     rows = json.loads(result.output)["models"]
     assert [row["folder"] for row in rows if row["ready"]] == [str(folder)]
-    assert [row["name"] for row in rows if row["default"]] == [load().default]
+    assert [row["name"] for row in rows if row["default"]] == [default_name()]
 
 
 def test_the_table_names_every_model(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_verify_finds_changed_bytes_and_stops_trusting_the_folder(tmp_path: Path
     (folder / "config.json").write_text("[]")
     result = runner.invoke(app, ["verify", "--json", "--cache", str(tmp_path)])
     assert result.exit_code == 1
-    assert json.loads(result.output) == {"faults": {load().default: ["config.json"]}}
+    assert json.loads(result.output) == {"faults": {default_name(): ["config.json"]}}
     assert not json.loads(runner.invoke(app, ["list", "--json", "--cache", str(tmp_path)]).output)["models"][0]["ready"]
 
 
