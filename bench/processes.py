@@ -120,6 +120,12 @@ def cpu_s(pids: Sequence[int]) -> float:
     return sum(Tree(pid).cpu_s().total() for pid in pids)
 
 
+def queued_s() -> float:
+    """Seconds the calling thread was ready to run and had no core, since it began. 0 where Linux does not count them."""
+    counted = Path("/proc/thread-self/schedstat")
+    return int(counted.read_text(encoding="ascii").split()[1]) / 1e9 if counted.is_file() else 0.0
+
+
 def spent(before: Mapping[str, float], after: Mapping[str, float], *, least_s: float = 0.01) -> dict[str, float]:
     """CPU seconds by name between two looks; what used less than `least_s` is left out."""
     used = {name: round(seconds - before.get(name, 0.0), 3) for name, seconds in after.items()}

@@ -17,3 +17,18 @@ def test_a_client_that_stays_in_the_engine_falls_short() -> None:
     bars = result([Left(0.1, True, 0.02), Left(0.1, False, 10.0)]).bars
     assert not bars["never_freed"].ok
     assert not bars["freed_p99_ms"].ok
+
+
+def test_a_late_watch_is_set_aside_but_not_for_many() -> None:
+    on_time, late = Left(0.1, True, 0.02, 0.001), Left(0.1, True, 3.0, 2.9)
+    few = result([on_time] * 39 + [late])
+    assert all(bar.ok for bar in few.bars.values())
+    assert (few.detail["freed_ms"]["max"], few.detail["freed_ms_with_those_set_aside"]["max"]) == (20.0, 3000.0)
+    assert not result([on_time] * 9 + [late]).bars["set_aside_share"].ok
+    assert not result([late]).bars["set_aside_share"].ok
+
+
+def test_a_client_that_is_never_freed_is_not_set_aside() -> None:
+    bars = result([Left(0.1, True, 0.02)] * 50 + [Left(0.1, True, 10.0, 9.0)]).bars
+    assert not bars["never_freed"].ok
+    assert bars["set_aside_share"].ok
