@@ -58,7 +58,7 @@ class Figures:
 
 
 VARIANTS: Final = (
-    Variant("precision: int8", {}, {}, "int8"),
+    Variant("precision: catalogued", {}, {}, "catalogued"),
     Variant("precision: float32", {}, {}, "float32"),
     Variant("threads: bound to every CPU", {}, {"threads": ",".join(map(str, allowed_cpus()))}),
     Variant("threads: nobind", {}, {"threads": "nobind"}),

@@ -6,10 +6,12 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from rich.console import Console
 from rich.table import Table
+
+AUTOGROUP: Final = Path("/proc/sys/kernel/sched_autogroup_enabled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,14 @@ class BenchResult:
 
 
 def machine() -> str:
-    """Processor, cores and memory of this machine, in words."""
+    """Processor, cores, memory and system of this machine, in words; autogroup: Linux shares its cores out by session first."""
     cpuinfo, meminfo = Path("/proc/cpuinfo"), Path("/proc/meminfo")
     names = [line.split(":", 1)[1].strip() for line in _lines(cpuinfo) if line.startswith("model name")]
     kib = next((int(line.split()[1]) for line in _lines(meminfo) if line.startswith("MemTotal")), 0)
     name = names[0] if names else platform.processor() or platform.machine()
-    return f"{os.cpu_count()} x {name}, {kib / 2**20:.0f} GiB, no GPU, Python {platform.python_version()}"
+    autogroup = "".join(_lines(AUTOGROUP)).strip() == "1"
+    system = f"{platform.system()} {platform.release().partition('-')[0]}{', autogroup' if autogroup else ''}"
+    return f"{os.cpu_count()} x {name}, {kib / 2**20:.0f} GiB, no GPU, {system}, Python {platform.python_version()}"
 
 
 def resident_mib() -> float:

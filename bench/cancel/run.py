@@ -4,8 +4,9 @@ Some streams run all the time. Beside them one client after the other begins a s
 random moment, before its first token or after. What counts is the time until the engine's own process has let it go: the answer
 of `/v1/chat/load` is given after the scheduler has dealt with everything sent to it before.
 
-Where the engine computes on every core, Linux may leave this process, which holds the watch, waiting for one for seconds. What
-it saw late says nothing of the engine: such clients are counted and set aside, and more than a few of them fall short.
+Where the engine computes on every core, Linux may leave this process, which holds the watch, waiting for one for seconds (6.18
+with `kernel.sched_autogroup_enabled`). What it saw late says nothing of the engine: such clients are counted and set aside, and
+more than a few of them fall short.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""INT8 where the CPU is fast at it, float32 where it is not."""
+"""What the catalogue says where the CPU is fast at it, float32 where it is not."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from tests.serving.models.conftest import make_entry
     ("flags", "precision"),
     [
         ("fpu avx avx2 fma", "float32"),
-        ("fpu avx avx2 fma avx_vnni", "int8"),
-        ("fpu avx avx2 fma avx512f avx512bw", "int8"),
+        ("fpu avx avx2 fma avx_vnni", "catalogued"),
+        ("fpu avx avx2 fma avx512f avx512bw", "catalogued"),
         ("fpu sse2 xavx512f", "float32"),  # whole names only
     ],
 )
@@ -26,10 +26,10 @@ def test_the_cpu_s_flags_decide(tmp_path: Path, flags: str, precision: Precision
 
 
 @pytest.mark.parametrize("told", ["processor\t: 0\nFeatures\t: asimd\n", None])
-def test_a_cpu_of_which_nothing_is_known_keeps_int8(tmp_path: Path, told: str | None) -> None:
+def test_a_cpu_of_which_nothing_is_known_keeps_what_the_catalogue_says(tmp_path: Path, told: str | None) -> None:
     if told is not None:
         (tmp_path / "cpuinfo").write_text(told)
-    assert suited(tmp_path / "cpuinfo") == "int8"
+    assert suited(tmp_path / "cpuinfo") == "catalogued"
 
 
 def test_in_float32_nothing_is_quantized_and_the_folder_is_another() -> None:
@@ -38,12 +38,15 @@ def test_in_float32_nothing_is_quantized_and_the_folder_is_another() -> None:
     assert (wide.recipe, wide.engine["cpu"]["dtype"]) == ("none", "float32")
     assert wide.engine["cpu"].keys() == known.engine["cpu"].keys()
     assert folder_name(wide) != folder_name(known)
-    assert in_precision(known, "int8") == known
+    assert in_precision(known, "catalogued") == known
 
 
-def test_a_model_that_is_not_quantized_by_us_stays_as_it_is() -> None:
+def test_a_model_that_is_kept_as_it_comes_is_widened_too() -> None:
     kept = make_entry(recipe="none")
-    assert in_precision(kept, "float32") == kept
+    assert in_precision(kept, "float32").engine["cpu"]["dtype"] == "float32"
+    assert folder_name(in_precision(kept, "float32")) == folder_name(kept)
+
+
+def test_what_a_gpu_is_told_stays_as_it_is() -> None:
     for entry in load().entries.values():
-        if "gpu" in entry.engine:
-            assert in_precision(entry, "float32").engine["gpu"] == entry.engine["gpu"]
+        assert in_precision(entry, "float32").engine.get("gpu") == entry.engine.get("gpu")
