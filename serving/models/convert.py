@@ -19,7 +19,7 @@ RECIPE_VERSION: Final = 2
 """Part of the folder's name: raise it whenever `quantize` would write different files."""
 MANIFEST: Final = "manifest.json"
 CONVERT_TIMEOUT_S: Final = 1800.0
-_GROWTH: Final = 3
+_GROWTH: Final = 4
 """A converted folder (at most bfloat16 throughout) is at most this many times its 4-bit source."""
 
 Quantize = Callable[[Path, Path, str], None]

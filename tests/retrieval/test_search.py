@@ -5,7 +5,8 @@ from retrieval.index import ensure_index
 from retrieval.passages import Passage
 from retrieval.search import Ranking, Searcher, make_query
 
-SERIES = ("Aberlon", "Aberlin", "Abarlon", "Amberlin", "Oberlon", "Oberlin", "Aderlan", "Averlen", "Alberlon", "Arberlin")
+VOWELS = "aeiou"
+SERIES = tuple(f"Qv{first}xt{second}l" for first in VOWELS for second in VOWELS)
 ABOUT_PARTS = (
     "Our warehouse keeps spare parts for kettles, teapots, mugs and bowls for seven years after a series ends. A part is sent "
     "within three working days and costs what the price list says on the day of the order. Parts of the series {} and its "
