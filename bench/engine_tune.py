@@ -108,7 +108,7 @@ Child = tuple[IO[str], IO[str]]
 @contextmanager
 def child(variant: Variant, model: str | None) -> Iterator[tuple[Child, float]]:
     """An engine in a fresh process, and how long it took to start, in seconds. It ends with the block."""
-    order = json.dumps({"model": model, **asdict(variant)})
+    order = json.dumps({"model": model, "variant": asdict(variant)})
     command = [sys.executable, "-m", "bench.engine_tune", "--child", order]
     started = time.perf_counter()
     environment = os.environ | _config(model, variant).environment(os.environ)
@@ -147,12 +147,11 @@ def _answer(pipes: Child) -> dict[str, Any]:
     raise ChildProcessError("the engine's process ended before it answered")
 
 
-async def serve_child(order: dict[str, Any]) -> None:
+async def serve_child(order: Mapping[str, Any]) -> None:
     """The child's side: start the engine, then one round for each line read."""
     from serving.engine.vllm_model import VllmModel
 
-    name = order.pop("model")
-    model = VllmModel(_config(name, Variant(**order)))
+    model = VllmModel(_config(order["model"], Variant(**order["variant"])))
     await round_of(model, 0)
     print(MARK + "{}", flush=True)
     number = 0

@@ -111,17 +111,17 @@ async def leave(http: aiohttp.ClientSession, model: str, stay_s: float, more: Ma
 async def until(http: aiohttp.ClientSession, unfinished: int) -> tuple[float, float]:
     """Seconds until the engine holds exactly so many requests, `GIVEN_UP_S` when it never does; and the longest this process
     waited for a core in its first look, which sends what was done before, or in its last, which alone can come too late."""
-    began, first_s, late_s = time.perf_counter(), -1.0, 0.0
+    began, late_s = time.perf_counter(), list[float]()
     while (waited_s := time.perf_counter() - began) < GIVEN_UP_S:
         queued = queued_s()
         async with http.get("/v1/chat/load") as response:
             response.raise_for_status()
             held = (await response.json())["unfinished"]
-        late_s = queued_s() - queued
-        first_s = late_s if first_s < 0 else first_s
+        late_s.append(queued_s() - queued)
         if held == unfinished:
-            return time.perf_counter() - began, max(first_s, late_s)
-    return waited_s, max(first_s, late_s)
+            waited_s = time.perf_counter() - began
+            break
+    return waited_s, max(late_s[0], late_s[-1])
 
 
 @asynccontextmanager

@@ -2,11 +2,12 @@
 
 What the catalogue wants, INT8 or bfloat16, has a quarter or half of float32's bytes to read for every token. It pays only where
 the CPU multiplies such numbers by instructions of its own (AVX-512, AVX-VNNI). On an x86 CPU without either, oneDNN sums up
-every INT8 weight of a layer anew in each call and widens bfloat16 by hand, and a model kept in float32 is the faster one
+every INT8 weight of a layer anew in each call and reads prompts in bfloat16 slowly: a model kept in float32 is the faster one
 (`python -m bench.engine_tune catalogued` measures it).
 """
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,6 +19,7 @@ NARROW: Final = frozenset({"avx512f", "avx_vnni"})
 CPUINFO: Final = Path("/proc/cpuinfo")
 
 
+@cache
 def suited(cpuinfo: Path = CPUINFO) -> Precision:
     """The faster precision here. The catalogue's where the CPU is not x86, or nothing is known of it."""
     told = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
